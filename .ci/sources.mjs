@@ -1,0 +1,43 @@
+// Which sources a committed, generated artefact was built from: recorded by its build, compared by the test run.
+// The record is what `sha256sum` prints, so that a stale artefact names the file that changed.
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join, posix } from 'node:path';
+
+/** The generated artefacts of this repository: where the record lies, and the sources (relative to `root`) that it covers. */
+export const artefacts = {
+  wasm: {
+    root: 'kernels/wasm',
+    record: 'kernels/wasm/pkg/SOURCES.sha256',
+    sources: ['Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'src'],
+    rebuild: 'npm run build:wasm',
+  },
+};
+
+/** One line a source file, `<sha256>  <path>`, in path order. Folders are walked; a source that does not exist has no line. */
+export function fingerprint({ root, sources }) {
+  const files = sources.flatMap((source) => walk(root, source)).sort();
+  return files.map((file) => `${sha256(join(root, file))}  ${file}\n`).join('');
+}
+
+/** The differences between the recorded sources and today's, as sentences; none when the artefact is fresh. */
+export function staleness(artefact) {
+  if (!existsSync(artefact.record)) return [`${artefact.record} is missing: run ${artefact.rebuild}`];
+  const [built, now] = [readFileSync(artefact.record, 'utf8'), fingerprint(artefact)].map(parse);
+  return [...new Set([...built.keys(), ...now.keys()])]
+    .filter((file) => built.get(file) !== now.get(file))
+    .map((file) => {
+      const change = !built.has(file) ? 'is new' : !now.has(file) ? 'is gone' : 'has changed';
+      return `${posix.join(artefact.root, file)} ${change} since ${artefact.record} was written: run ${artefact.rebuild}`;
+    });
+}
+
+function walk(root, path) {
+  const full = join(root, path);
+  if (!existsSync(full)) return [];
+  if (!statSync(full).isDirectory()) return [path];
+  return readdirSync(full).flatMap((name) => walk(root, posix.join(path, name)));
+}
+
+const parse = (record) => new Map(record.trim().split('\n').map((line) => [line.slice(66), line.slice(0, 64)]));
+const sha256 = (file) => createHash('sha256').update(readFileSync(file)).digest('hex');
