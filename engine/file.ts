@@ -1,76 +1,57 @@
-import { randomUUID } from "node:crypto";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { randomUUID } from 'node:crypto';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 
 /** A file does not hold what its format, or our support of it, requires. The message names the file and the item. */
 export class FormatError extends Error {
-	override name = "FormatError";
+  override name = 'FormatError';
 }
 
 /**
  * Exactly `length` bytes at `offset`.
  * @throws FormatError naming `what` when the file ends before
  */
-export async function readExactly(
-	file: FileHandle,
-	offset: number,
-	length: number,
-	what: string,
-): Promise<Uint8Array> {
-	const bytes = new Uint8Array(length);
-	let done = 0;
-	while (done < length) {
-		// libuv cannot read 2 GiB or more in one call.
-		const { bytesRead } = await file.read(
-			bytes,
-			done,
-			Math.min(length - done, 2 ** 30),
-			offset + done,
-		);
-		if (bytesRead === 0)
-			throw new FormatError(
-				`${what}: expected ${length} bytes at ${offset}, the file has ${done}`,
-			);
-		done += bytesRead;
-	}
-	return bytes;
+export async function readExactly(file: FileHandle, offset: number, length: number, what: string): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    // libuv cannot read 2 GiB or more in one call.
+    const { bytesRead } = await file.read(bytes, done, Math.min(length - done, 2 ** 30), offset + done);
+    if (bytesRead === 0) throw new FormatError(`${what}: expected ${length} bytes at ${offset}, the file has ${done}`);
+    done += bytesRead;
+  }
+  return bytes;
 }
 
 /**
  * Writes a file whole or not at all: `write` fills a temporary file beside `path`, which is synced and renamed over it.
  * @throws whatever `write` or the file system throws; the temporary file is removed and `path` is as it was
  */
-export async function replaceFile(
-	path: string,
-	write: (file: FileHandle) => Promise<void>,
-): Promise<void> {
-	const temporary = join(
-		dirname(path),
-		`.${basename(path)}.${randomUUID()}.tmp`,
-	);
-	try {
-		const file = await open(temporary, "wx");
-		try {
-			await write(file);
-			await file.sync();
-		} finally {
-			await file.close();
-		}
-		await rename(temporary, path);
-	} catch (error) {
-		await rm(temporary, { force: true });
-		throw error;
-	}
-	await syncFolder(dirname(path));
+export async function replaceFile(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`);
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      await write(file);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
 }
 
 /** Makes a rename in `folder` survive a crash. Windows cannot open folders and needs no such call. */
 export async function syncFolder(folder: string): Promise<void> {
-	if (process.platform === "win32") return;
-	const handle = await open(folder, "r");
-	try {
-		await handle.sync();
-	} finally {
-		await handle.close();
-	}
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
