@@ -5,7 +5,18 @@
 // downloads it only where the platform matches.
 import { readFileSync, writeFileSync } from 'node:fs';
 
-const operatingSystems = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32'];
+const operatingSystems = [
+  'aix',
+  'android',
+  'darwin',
+  'freebsd',
+  'linux',
+  'netbsd',
+  'openbsd',
+  'openharmony',
+  'sunos',
+  'win32',
+];
 const processors = ['arm64', 'arm', 'ia32', 'loong64', 'mips64el', 'ppc64', 'riscv64', 's390x', 'wasm32', 'x64'];
 
 const lock = JSON.parse(readFileSync('package-lock.json', 'utf8'));
@@ -15,7 +26,12 @@ for (const [path, { optionalDependencies = {}, dev }] of Object.entries(packages
   for (const [name, range] of Object.entries(optionalDependencies)) {
     if (resolves(path, name)) continue;
     const folder = path.slice(0, path.lastIndexOf('node_modules/'));
-    packages[`${folder}node_modules/${name}`] = { version: range.replace(/^[\^~]/, ''), ...platform(name), dev, optional: true };
+    packages[`${folder}node_modules/${name}`] = {
+      version: range.replace(/^[\^~]/, ''),
+      ...platform(name),
+      dev,
+      optional: true,
+    };
     added.push(name);
   }
 }
@@ -39,5 +55,9 @@ function platform(name) {
   const cpu = words.filter((word) => processors.includes(word));
   if (cpu.length !== 1) throw new Error(`${name}: no platform can be read from this name`);
   if (os.length === 0) return { cpu };
-  return { os, cpu, ...(os[0] === 'linux' && { libc: [words.some((word) => word.startsWith('musl')) ? 'musl' : 'glibc'] }) };
+  return {
+    os,
+    cpu,
+    ...(os[0] === 'linux' && { libc: [words.some((word) => word.startsWith('musl')) ? 'musl' : 'glibc'] }),
+  };
 }

@@ -39,5 +39,11 @@ function walk(root, path) {
   return readdirSync(full).flatMap((name) => walk(root, posix.join(path, name)));
 }
 
-const parse = (record) => new Map(record.trim().split('\n').map((line) => [line.slice(66), line.slice(0, 64)]));
+const parse = (record) =>
+  new Map(
+    record
+      .trim()
+      .split('\n')
+      .map((line) => [line.slice(66), line.slice(0, 64)]),
+  );
 const sha256 = (file) => createHash('sha256').update(readFileSync(file)).digest('hex');
