@@ -1,5 +1,6 @@
+import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /** A file does not hold what its format, or our support of it, requires. The message names the file and the item. */
@@ -21,6 +22,17 @@ export async function readExactly(file: FileHandle, offset: number, length: numb
     done += bytesRead;
   }
   return bytes;
+}
+
+/** @throws FormatError when the file is not JSON in UTF-8 */
+export async function readJson(path: string): Promise<unknown> {
+  const bytes = await readFile(path);
+  if (!isUtf8(bytes)) throw new FormatError(`${path}: not UTF-8`);
+  try {
+    return JSON.parse(bytes.toString());
+  } catch (error) {
+    throw new FormatError(`${path}: not JSON: ${(error as Error).message}`);
+  }
 }
 
 /**

@@ -1,0 +1,42 @@
+export { backward, grad } from './autograd.ts';
+export {
+  type Backend,
+  MissingKernelError,
+  OutOfMemoryError,
+} from './backend.ts';
+export { createReferenceBackend } from './backends/reference.ts';
+export { type DType, dtypes, isQuantized, type WeightDType } from './dtype.ts';
+export {
+  type Gen,
+  type Launch,
+  type OpDef,
+  op,
+  registry,
+  type Spec,
+} from './op.ts';
+export * from './ops/elementwise.ts';
+export * from './ops/reduce.ts';
+export {
+  type Context,
+  noGrad,
+  type Observer,
+  Scope,
+  scope,
+  setBackend,
+  withBackend,
+  withContext,
+} from './scope.ts';
+export { type Shape, ShapeError } from './shape.ts';
+export { memory, resetPeak } from './storage.ts';
+export {
+  arange,
+  empty,
+  fromBytes,
+  full,
+  ones,
+  parameter,
+  Tensor,
+  type TensorOptions,
+  tensor,
+  zeros,
+} from './tensor.ts';
