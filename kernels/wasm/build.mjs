@@ -15,7 +15,7 @@ import { artefacts, fingerprint } from '../../.ci/sources.mjs';
 const crate = dirname(fileURLToPath(import.meta.url));
 const target = 'wasm32-unknown-unknown';
 const wasmPackVersion = '0.15.1';
-const builds = { simd128: [], relaxed: ['--features', 'relaxed', '--config', '.cargo/relaxed.toml'] };
+const builds = { simd128: [], relaxed: ['--config', '.cargo/relaxed.toml'] };
 const cargoHome = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
 const tools = join(crate, 'target', 'tools');
 const debian = ['rustc-web', 'cargo-web', 'rust-web-src', 'lld-22'];
