@@ -15,6 +15,10 @@ export {
   type Spec,
 } from './op.ts';
 export * from './ops/elementwise.ts';
+export * from './ops/linear.ts';
+export * from './ops/matmul.ts';
+export * from './ops/move.ts';
+export * from './ops/quant.ts';
 export * from './ops/reduce.ts';
 export {
   type Context,

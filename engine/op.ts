@@ -109,7 +109,8 @@ export function op<A = void>(def: OpDef<A>): (inputs: Tensor[], attrs: A) => Ten
   return (inputs, attrs) => apply(def, inputs, attrs);
 }
 
-function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
+/** Applies an op: runs it, and records it when an input needs a gradient. Output 0. */
+export function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
   const recording = context().grad && !def.inPlace;
   const needs = inputs.map((t) => recording && t.requiresGrad);
   const needed = needs.includes(true);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { byteLength, type DType, dtypes, isQuantized } from '../../engine/dtype.ts';
-import { toF16 } from '../../engine/half.ts';
+import { fromBf16, fromF16, toBf16, toF16 } from '../../engine/half.ts';
 import { type Backend, fromBytes, type Gen, type Shape, tensor } from '../../engine/index.ts';
 import { Rng } from '../../engine/random.ts';
 import { size } from '../../engine/shape.ts';
@@ -59,7 +59,11 @@ export function makeGen(draw: Draw, backend: Backend): Gen {
         ? rng.permutation(n).map((i) => lo + (i + 0.25 + 0.5 * rng.uniform()) * step)
         : Array.from({ length: n }, () => rng.uniform(lo, hi));
       // Values every backend holds exactly, so that what differs is the op and not its input.
-      const exact = Float32Array.from(values, (x) => Math.fround(Math.abs(x) < apart ? (x < 0 ? -apart : apart) : x));
+      const round = { f16: (x: number) => fromF16(toF16(x)), bf16: (x: number) => fromBf16(toBf16(x)) }[dtype as 'f16'];
+      const exact = Float32Array.from(values, (x) => {
+        const away = Math.abs(x) < apart ? (x < 0 ? -apart : apart) : x;
+        return round ? round(away) : away;
+      });
       return tensor(exact, shape, { dtype, backend });
     },
     ints: (shape, lo, hi) => {

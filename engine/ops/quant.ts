@@ -1,0 +1,41 @@
+import { byteLength, type DType, weightDTypes } from '../dtype.ts';
+import { op } from '../op.ts';
+import { size } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+
+const applyCast = op<void>({
+  name: 'cast',
+  doc: 'the numbers of a tensor of any weight type or of i32, as f32',
+  outputs: ([x]) => [{ shape: x.shape, dtype: 'f32' }],
+  reference: ([y], [x]) => y.set(x),
+  vjp: (g) => [g],
+  launch: ([x]) => {
+    const n = size(x.shape);
+    const columns = x.shape[x.shape.length - 1] ?? 1;
+    // ints: rows, columns
+    return [
+      {
+        kernel: `cast_f32_${x.dtype}`,
+        outputs: [0],
+        inputs: [0],
+        ints: [columns ? n / columns : 0, columns],
+        work: [n, 1, 1],
+      },
+    ];
+  },
+  dtypes: [...weightDTypes.map((d): DType[] => [d]), ['i32']],
+  sample: (gen, [dtype]) => {
+    if (dtype === 'i32') return [[gen.ints([gen.dim(300, { zero: true })], -1000, 1000)], undefined];
+    const columns = dtype.endsWith('_k')
+      ? 256
+      : dtype.startsWith('q')
+        ? 32 * gen.int(1, 3)
+        : gen.dim(33, { zero: true });
+    return [[gen.tensor([gen.dim(9), columns], { dtype })], undefined];
+  },
+  bench: () => weightDTypes.map((dtype) => [[{ shape: [2048, 768], dtype }], undefined]),
+  cost: ([x]) => ({ multiplyAdds: 0, bytes: 4 * size(x.shape) + byteLength(x.dtype, x.shape) }),
+});
+
+/** `x` as f32; the way from a frozen weight's stored type to numbers. Differentiable where x is (f32, f16, bf16). */
+export const cast = (x: Tensor): Tensor => (x.dtype === 'f32' ? x : applyCast([x], undefined));

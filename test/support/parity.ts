@@ -1,0 +1,123 @@
+import { isReference } from '../../engine/backend.ts';
+import { isQuantized } from '../../engine/dtype.ts';
+import { type Backend, backward, fromBytes, noGrad, parameter, type Tensor, tensor } from '../../engine/index.ts';
+import { type AnyOp, apply, execute } from '../../engine/op.ts';
+import { size } from '../../engine/shape.ts';
+import { differentiable, host } from './gradcheck.ts';
+
+/** The same tensor on another backend. Inputs of tests are exact in every backend's precision. */
+export async function moved(t: Tensor, backend: Backend): Promise<Tensor> {
+  if (isQuantized(t.dtype)) return fromBytes(await t.bytes(), t.shape, t.dtype, backend);
+  return tensor(await t.data(), t.shape, { dtype: t.dtype, backend });
+}
+
+const absolute = (t: Tensor): Tensor => {
+  if (t.dtype === 'i32' || isQuantized(t.dtype)) return t;
+  return tensor(host(t).map(Math.abs), t.shape, { backend: t.backend });
+};
+
+/**
+ * How much rounding an output element may show, in f32: 16·2⁻²⁴·√K·Σ|a||b| for a contraction (the op run on absolute
+ * values is an upper bound of Σ|a||b|), 16 ulp of the row's largest |output| for the rest.
+ */
+function allowances(def: AnyOp, inputs: Tensor[], attrs: unknown, outputs: Tensor[], needs: boolean[]): Float64Array[] {
+  const ulp = 2 ** -24;
+  const specs = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
+  if (def.contraction) {
+    const K = Math.max(1, def.contraction(specs, attrs));
+    const sums = noGrad(() => execute(def, inputs.map(absolute), attrs, needs));
+    return outputs.map((o, k) => {
+      // Quantised weights keep their signs: bound their absolute sum by that of the row's largest output, too.
+      const rowMax = rowMaxima(o);
+      return host(sums[k]).map((s, i) => 16 * ulp * Math.sqrt(K) * Math.max(Math.abs(s), rowMax[i]));
+    });
+  }
+  return outputs.map((o) => rowMaxima(o).map((m) => 16 * ulp * m));
+}
+
+function rowMaxima(t: Tensor): Float64Array {
+  const values = host(t);
+  const columns = t.shape.at(-1) ?? 1;
+  const out = new Float64Array(t.size);
+  for (let row = 0; row < t.size; row += columns) {
+    let largest = 0;
+    for (let i = row; i < row + columns; i++) {
+      if (Number.isFinite(values[i])) largest = Math.max(largest, Math.abs(values[i]));
+    }
+    out.fill(largest, row, row + columns);
+  }
+  return out;
+}
+
+/** Compares a backend's kernels with the reference on one case: every output, auxiliaries too. @throws Error with the worst element */
+export async function checkParity(def: AnyOp, inputs: Tensor[], attrs: unknown, backend: Backend): Promise<void> {
+  const needs = differentiable(
+    def,
+    inputs.map((t) => t.dtype),
+  );
+  const device = await Promise.all(inputs.map((t) => moved(t, backend)));
+  const composite = !def.launch && !def.view;
+  const expected = execute(def, inputs, attrs, needs);
+  const found = execute(def, device, attrs, needs, !composite);
+  const allowed = allowances(def, inputs, attrs, expected, needs);
+  for (const [k, e] of expected.entries()) {
+    const values = await found[k].data();
+    const wanted = host(e);
+    if (size(found[k].shape) !== size(e.shape)) throw new Error(`${def.name}: output ${k} has another size`);
+    for (let i = 0; i < wanted.length; i++) {
+      const same = Object.is(wanted[i], values[i]) || Math.abs(values[i] - wanted[i]) <= allowed[k][i] + 1e-37;
+      if (!same) {
+        const shapes = inputs.map((t) => `[${t.shape}]`).join(' ');
+        throw new Error(
+          `${def.name} ${shapes} ${JSON.stringify(attrs)}: output ${k}[${i}] is ${values[i]}, the reference says ${wanted[i]} ± ${allowed[k][i]}`,
+        );
+      }
+    }
+  }
+}
+
+/** Whether gradients through `def`'s own rule agree with those through its definition in other ops, in float64. */
+export function checkDefinition(def: AnyOp, inputs: Tensor[], attrs: unknown): void {
+  const { define } = def;
+  if (!define) return;
+  const needs = differentiable(
+    def,
+    inputs.map((t) => t.dtype),
+  );
+  const none = needs.map(() => false);
+  const gradients = (run: (leaves: Tensor[]) => Tensor): { out: Float64Array; grads: (Float64Array | undefined)[] } => {
+    const leaves = inputs.map((t, i) => (needs[i] ? parameter(t.view()) : t));
+    const out = run(leaves);
+    const seed = tensor(
+      Float64Array.from({ length: out.size }, (_, i) => Math.sin(i + 1)),
+      out.shape,
+      { backend: out.backend },
+    );
+    if (out.requiresGrad) backward(out, seed);
+    const result = { out: host(out).slice(), grads: leaves.map((t) => t.grad && host(t.grad).slice()) };
+    for (const [i, t] of leaves.entries()) {
+      t.grad?.dispose();
+      if (needs[i]) t.dispose();
+    }
+    return result;
+  };
+  if (!isReference(inputs[0].backend)) throw new Error('checkDefinition runs on the reference backend');
+  const own = def.reference ? noGrad(() => host(execute(def, inputs, attrs, none)[0]).slice()) : undefined;
+  const defined = gradients((leaves) => define(leaves, attrs));
+  if (own) assertClose(`${def.name}: value`, own, defined.out, 1e-12);
+  if (!def.vjp) return;
+  const ruled = gradients((leaves) => apply(def, leaves, attrs));
+  for (const [i, g] of defined.grads.entries()) {
+    if (needs[i]) assertClose(`${def.name}: gradient of input ${i}`, ruled.grads[i] ?? [], g ?? [], 1e-10);
+  }
+}
+
+export function assertClose(what: string, a: ArrayLike<number>, b: ArrayLike<number>, relative: number): void {
+  if (a.length !== b.length) throw new Error(`${what}: ${a.length} against ${b.length} elements`);
+  let largest = 1;
+  for (let i = 0; i < b.length; i++) largest = Math.max(largest, Math.abs(b[i]));
+  for (let i = 0; i < a.length; i++) {
+    if (!(Math.abs(a[i] - b[i]) <= relative * largest))
+      throw new Error(`${what}: element ${i} is ${a[i]}, expected ${b[i]}`);
+  }
+}
