@@ -19,7 +19,7 @@ export class Threads {
   private constructor(threads: Thread[]) {
     this.#threads = threads;
     threads.forEach(({ worker }, i) => {
-      worker.on('error', (error) => {
+      worker.on('error', (error: Error) => {
         this.#failure ??= `worker ${i + 1} failed: ${error.message}`;
       });
       worker.on('exit', (code) => {
@@ -67,11 +67,22 @@ export class Threads {
   /** Waits until all workers have ended, once the pool has been told to close. */
   async close(): Promise<void> {
     this.#closing = true;
-    await Promise.all(this.#threads.map(({ worker }) => worker.threadId >= 0 && once(worker, 'exit')));
+    const ending = this.#threads.filter(({ worker }) => worker.threadId >= 0);
+    await Promise.all(
+      ending.map(({ worker }) => {
+        worker.ref();
+        return once(worker, 'exit');
+      }),
+    );
   }
 }
 
-function startThread(data: { glue: string; module: WebAssembly.Module; memory: WebAssembly.Memory; thread: number }): Thread {
+function startThread(data: {
+  glue: string;
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  thread: number;
+}): Thread {
   const { port1, port2 } = new MessageChannel();
   const worker = new Worker(new URL('../../kernels/wasm/worker.mjs', import.meta.url), {
     workerData: { ...data, failures: port2 },

@@ -115,7 +115,12 @@ class Wasm implements WasmBackend {
     this.#memory = memory;
     this.info = info;
     this.#threads = threads;
-    this.#index = new Map(kernels.kernel_names().split('\n').map((name, i) => [name, i]));
+    this.#index = new Map(
+      kernels
+        .kernel_names()
+        .split('\n')
+        .map((name, i) => [name, i]),
+    );
     this.#job = kernels.job();
     this.#allocator = new Allocator((bytes) => {
       const pages = Math.ceil(bytes / PAGE);
@@ -165,13 +170,22 @@ class Wasm implements WasmBackend {
     const index = this.#index.get(kernel);
     if (index === undefined) throw new MissingKernelError(kernel, this.name);
     const words = this.#jobWords();
-    const put = (field: { at: number; count: number }, values: readonly number[], what: string, into = words) => {
-      if (values.length > field.count) {
-        throw new RangeError(`kernel ${kernel}: ${values.length} ${what}, at most ${field.count} fit into a launch`);
+    const put = (
+      { at, count }: { at: number; count: number },
+      values: readonly number[],
+      what: string,
+      into: Uint32Array | Float32Array = words,
+    ) => {
+      if (values.length > count) {
+        throw new RangeError(`kernel ${kernel}: ${values.length} ${what}, at most ${count} fit into a launch`);
       }
-      for (let i = 0; i < values.length; i++) into[field.at + i] = values[i];
+      for (let i = 0; i < values.length; i++) into[at + i] = values[i];
     };
-    put(JOB.buffers, buffers.map(({ handle, byteOffset }) => (handle as WasmHandle).address + byteOffset), 'buffers');
+    put(
+      JOB.buffers,
+      buffers.map(({ handle, byteOffset }) => (handle as WasmHandle).address + byteOffset),
+      'buffers',
+    );
     put(JOB.ints, ints, 'ints');
     put(JOB.floats, floats, 'floats', new Float32Array(words.buffer, words.byteOffset, words.length));
     put(JOB.work, work, 'dimensions of work');

@@ -28,6 +28,15 @@ pub unsafe fn load_part(p: *const f32, count: usize) -> v128 {
     }
 }
 
+/// The first `lanes` ≤ 4 elements, zeros behind them.
+#[inline(always)]
+pub unsafe fn load_upto(p: *const f32, lanes: usize) -> v128 {
+    match lanes {
+        LANES => unsafe { load(p) },
+        _ => unsafe { load_part(p, lanes) },
+    }
+}
+
 /// Stores the first `count` < 4 elements.
 #[inline(always)]
 pub unsafe fn store_part(p: *mut f32, x: v128, count: usize) {
@@ -62,26 +71,127 @@ fn polynomial<const N: usize>(x: v128, coefficients: [f32; N]) -> v128 {
     sum
 }
 
-/// 2^n for integers -126 ≤ n ≤ 127.
+/// `a` where the mask's bits are set, else `b`.
 #[inline(always)]
-fn power_of_two(n: v128) -> v128 {
-    i32x4_shl(i32x4_add(n, i32x4_splat(127)), 23)
+fn select(mask: v128, a: v128, b: v128) -> v128 {
+    v128_bitselect(a, b, mask)
 }
 
-/// eˣ, ≤ 1.5 ulp: x = n·ln 2 + r with |r| ≤ ln 2 / 2, e^r by a polynomial.
+/// |magnitude| with the sign of `sign`.
+#[inline(always)]
+fn copy_sign(magnitude: v128, sign: v128) -> v128 {
+    select(splat(-0.0), sign, magnitude)
+}
+
+/// ln 2 in two parts, of which a small integer times the first is exact.
+const LN_2: (f32, f32) = (0.693_359_375, -2.121_944_4e-4);
+
+/// Adding this rounds a small number to an integer, which the low bits of the sum then hold: 1.5·2²³.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// eˣ, ≤ 1 ulp. x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial (coefficients: Cephes).
 #[inline(always)]
 pub fn exp(x: v128) -> v128 {
-    // Beyond these bounds the result is 0 or infinity anyway, and n stays small; min and max keep NaN.
-    let x = f32x4_min(f32x4_max(x, splat(-104.0)), splat(89.0));
-    let n = f32x4_nearest(f32x4_mul(x, splat(core::f32::consts::LOG2_E)));
-    // ln 2 in two parts: n times the first is exact.
-    let r = fma(n, splat(-0.693_359_4), x);
-    let r = fma(n, splat(2.121_944_4e-4), r);
-    let p = polynomial(r, [1.0, 1.0, 0.5, 0.166_666_57, 0.041_665_8, 0.008_336_72, 0.001_393_5]);
-    // In two steps, since 2^n itself may be out of range while the result is not.
-    let n = i32x4_trunc_sat_f32x4(n);
+    // Beyond these bounds the result is 0 or infinity anyway, and n stays small; pmin and pmax keep a NaN in x.
+    let x = f32x4_pmin(f32x4_pmax(x, splat(-104.0)), splat(89.0));
+    let rounded = fma(x, splat(core::f32::consts::LOG2_E), splat(ROUNDER));
+    let n = f32x4_sub(rounded, splat(ROUNDER));
+    let r = fma(n, splat(-LN_2.1), fma(n, splat(-LN_2.0), x));
+    let p = polynomial(r, [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_1e-4]);
+    let p = f32x4_add(fma(f32x4_mul(r, r), p, r), splat(1.0));
+    // 2^n in two factors, since it may be out of range where the result is not (n = 128, or a denormal result).
+    let n = i32x4_sub(rounded, splat(ROUNDER));
     let half = i32x4_shr(n, 1);
-    f32x4_mul(f32x4_mul(p, power_of_two(half)), power_of_two(i32x4_sub(n, half)))
+    let power = |n| i32x4_add(i32x4_shl(n, 23), splat(1.0));
+    f32x4_mul(f32x4_mul(p, power(half)), power(i32x4_sub(n, half)))
+}
+
+/// Natural logarithm, ≤ 1 ulp. x = 2^n·(1 + f) with √½ ≤ 1 + f < √2; ln(1 + f) by a polynomial (coefficients: Cephes).
+#[inline(always)]
+pub fn log(x: v128) -> v128 {
+    let tiny = f32x4_lt(x, splat(f32::MIN_POSITIVE));
+    let scaled = select(tiny, f32x4_mul(x, splat(8_388_608.0)), x);
+    let n = i32x4_shr(i32x4_sub(scaled, splat(core::f32::consts::FRAC_1_SQRT_2)), 23);
+    let f = f32x4_sub(i32x4_sub(scaled, i32x4_shl(n, 23)), splat(1.0));
+    let n = f32x4_convert_i32x4(i32x4_sub(n, v128_and(tiny, i32x4_splat(23))));
+    let p = polynomial(
+        f,
+        [
+            3.333_333_1e-1,
+            -2.499_999_4e-1,
+            2.000_071_5e-1,
+            -1.666_805_8e-1,
+            1.424_932_3e-1,
+            -1.242_014_1e-1,
+            1.167_699_9e-1,
+            -1.151_461_03e-1,
+            7.037_683_6e-2,
+        ],
+    );
+    let square = f32x4_mul(f, f);
+    let small = fma(square, splat(-0.5), fma(n, splat(LN_2.1), f32x4_mul(f32x4_mul(f, square), p)));
+    let ordinary = fma(n, splat(LN_2.0), f32x4_add(f, small));
+    let special = select(f32x4_eq(x, splat(0.0)), splat(f32::NEG_INFINITY), splat(f32::NAN));
+    let infinite = f32x4_eq(x, splat(f32::INFINITY));
+    select(infinite, x, select(f32x4_gt(x, splat(0.0)), ordinary, special))
+}
+
+/// 1/(1 + e⁻ˣ), ≤ 2.5 ulp.
+#[inline(always)]
+pub fn sigmoid(x: v128) -> v128 {
+    // e^-|x| cannot overflow, and e^x/(1 + e^x) keeps the small values that 1 − … would cancel.
+    let e = exp(copy_sign(x, splat(-1.0)));
+    f32x4_div(select(f32x4_lt(x, splat(0.0)), e, splat(1.0)), f32x4_add(splat(1.0), e))
+}
+
+/// Hyperbolic tangent, ≤ 2 ulp (coefficients: Cephes).
+#[inline(always)]
+pub fn tanh(x: v128) -> v128 {
+    let t = f32x4_abs(x);
+    let square = f32x4_mul(t, t);
+    let p = polynomial(square, [-3.333_328_3e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_908_9e-2, -5.704_988_7e-3]);
+    let near = fma(f32x4_mul(t, square), p, t);
+    let far = f32x4_sub(splat(1.0), f32x4_div(splat(2.0), f32x4_add(exp(f32x4_add(t, t)), splat(1.0))));
+    copy_sign(select(f32x4_lt(t, splat(0.625)), near, far), x)
+}
+
+/// Φ(x) = ½·erfc(−x/√2), ≤ 4 ulp for x ≥ −5 and an absolute error below 1e-12 beyond. erf near 0 and ln erfc elsewhere by
+/// polynomials (coefficients: N. Juffa).
+#[inline(always)]
+pub fn normal_cdf(x: v128) -> v128 {
+    let z = f32x4_mul(x, splat(core::f32::consts::FRAC_1_SQRT_2));
+    let t = f32x4_abs(z);
+    let near = polynomial(
+        f32x4_mul(z, z),
+        [1.283_791_7e-1, -3.761_253_4e-1, 1.128_199_25e-1, -2.676_813_5e-2, 4.991_194_2e-3, -5.967_617e-4],
+    );
+    let near = fma(splat(0.5), fma(near, z, z), splat(0.5));
+    let far = polynomial(
+        t,
+        [
+            -1.287_175_1e-1,
+            -6.348_468_7e-1,
+            -1.067_777_9e-1,
+            2.425_462_2e-2,
+            -3.883_964_4e-3,
+            3.831_971_3e-4,
+            -1.728_534_7e-5,
+        ],
+    );
+    let tail = f32x4_mul(splat(0.5), exp(f32x4_sub(f32x4_mul(far, t), t)));
+    let far = select(f32x4_lt(x, splat(0.0)), tail, f32x4_sub(splat(1.0), tail));
+    select(f32x4_lt(t, splat(0.927_734_4)), near, far)
+}
+
+/// a^b lane by lane through the standard library, which is correct where e^(b·ln a) in single precision is not.
+#[inline(always)]
+pub fn pow(a: v128, b: v128) -> v128 {
+    f32x4(
+        f32x4_extract_lane::<0>(a).powf(f32x4_extract_lane::<0>(b)),
+        f32x4_extract_lane::<1>(a).powf(f32x4_extract_lane::<1>(b)),
+        f32x4_extract_lane::<2>(a).powf(f32x4_extract_lane::<2>(b)),
+        f32x4_extract_lane::<3>(a).powf(f32x4_extract_lane::<3>(b)),
+    )
 }
 
 /// Sum of the lanes, (0 + 2) + (1 + 3).
@@ -96,4 +206,43 @@ pub fn horizontal_sum(x: v128) -> f32 {
 pub fn horizontal_max(x: v128) -> f32 {
     let pairs = f32x4_max(x, i32x4_shuffle::<2, 3, 0, 1>(x, x));
     f32x4_extract_lane::<0>(f32x4_max(pairs, i32x4_shuffle::<1, 0, 3, 2>(pairs, pairs)))
+}
+
+/// Joins the vectors of a row in an order that depends on its length only: vectors 4i + j go to accumulator j, and the
+/// accumulators are joined last. `vector(i, lanes)` gives the elements from i on; it fills those behind `lanes` itself.
+#[inline(always)]
+fn fold(count: usize, start: v128, vector: impl Fn(usize, usize) -> v128, join: impl Fn(v128, v128) -> v128) -> v128 {
+    let mut accumulators = [start; 4];
+    let mut i = 0;
+    while i + 4 * LANES <= count {
+        for (j, accumulator) in accumulators.iter_mut().enumerate() {
+            *accumulator = join(*accumulator, vector(i + j * LANES, LANES));
+        }
+        i += 4 * LANES;
+    }
+    let mut j = 0;
+    while i < count {
+        accumulators[j] = join(accumulators[j], vector(i, LANES.min(count - i)));
+        i += LANES;
+        j += 1;
+    }
+    let [a, b, c, d] = accumulators;
+    join(join(a, b), join(c, d))
+}
+
+/// Σ of `terms(i, lanes)` over a row of `count` elements, in a fixed order; terms behind `lanes` must be 0 (`load_upto`).
+#[inline(always)]
+pub fn sum(count: usize, terms: impl Fn(usize, usize) -> v128) -> f32 {
+    horizontal_sum(fold(count, splat(0.0), terms, |a, b| f32x4_add(a, b)))
+}
+
+/// Largest element of a row; NaN if any is, −∞ if there is none.
+#[inline(always)]
+pub unsafe fn max(x: *const f32, count: usize) -> f32 {
+    let vector = |i: usize, lanes: usize| {
+        let index = i32x4(0, 1, 2, 3);
+        let inside = i32x4_lt(index, i32x4_splat(lanes as i32));
+        select(inside, unsafe { load_upto(x.add(i), lanes) }, splat(f32::NEG_INFINITY))
+    };
+    horizontal_max(fold(count, splat(f32::NEG_INFINITY), vector, |a, b| f32x4_max(a, b)))
 }
