@@ -1,0 +1,22 @@
+import { type Backend, empty, type Tensor } from '../engine/index.ts';
+import type { LlamaConfig } from './config.ts';
+
+/** Keys (after rope) and values of rows seen before, per layer [capacity, KVH, D]. Belongs to no scope. */
+export class KeyValueCache implements Disposable {
+  readonly keys: Tensor[];
+  readonly values: Tensor[];
+  readonly capacity: number;
+  /** Rows in use. */
+  length = 0;
+
+  constructor(config: LlamaConfig, capacity: number, backend: Backend) {
+    const make = (): Tensor => empty([capacity, config.numKeyValueHeads, config.headDim], { backend }).persist();
+    this.capacity = capacity;
+    this.keys = Array.from({ length: config.numHiddenLayers }, make);
+    this.values = Array.from({ length: config.numHiddenLayers }, make);
+  }
+
+  [Symbol.dispose](): void {
+    for (const t of [...this.keys, ...this.values]) t.dispose();
+  }
+}
