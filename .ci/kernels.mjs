@@ -31,6 +31,10 @@ function buildAndTest() {
     return { passed: 0, failed: 0, skipped: 1 };
   }
   if (status !== 0) return { passed: 0, failed: 1, skipped: 0 };
-  const { passed, failed, skipped } = runVitest(['test/kernels', 'test/engine']);
+  const { passed, failed, skipped } = runVitest([
+    'test/kernels/wasm',
+    'test/engine/parity.test.ts',
+    'test/engine/backends',
+  ]);
   return { passed: passed + 1, failed, skipped };
 }

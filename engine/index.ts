@@ -1,35 +1,32 @@
 export { backward, grad } from './autograd.ts';
-export {
-  type Backend,
-  MissingKernelError,
-  OutOfMemoryError,
-} from './backend.ts';
+export { type Backend, MissingKernelError, OutOfMemoryError } from './backend.ts';
 export { createReferenceBackend } from './backends/reference.ts';
+export { createWasmBackend } from './backends/wasm.ts';
 export { type DType, dtypes, isQuantized, type WeightDType } from './dtype.ts';
-export {
-  type Gen,
-  type Launch,
-  type OpDef,
-  op,
-  registry,
-  type Spec,
-} from './op.ts';
+export { Linear, Module } from './module.ts';
+export { type Gen, type Launch, type OpDef, op, registry, type Spec } from './op.ts';
 export * from './ops/elementwise.ts';
 export * from './ops/linear.ts';
+export * from './ops/lora.ts';
 export * from './ops/matmul.ts';
 export * from './ops/move.ts';
 export * from './ops/quant.ts';
 export * from './ops/reduce.ts';
+export { philox4x32, Rng, type RngState } from './random.ts';
+export { recompute } from './recompute.ts';
 export {
   type Context,
+  context,
   noGrad,
   type Observer,
   Scope,
   scope,
+  scoped,
   setBackend,
   withBackend,
   withContext,
 } from './scope.ts';
+export { type AttentionPlan, attentionPlan, Forest } from './segments.ts';
 export { type Shape, ShapeError } from './shape.ts';
 export { memory, resetPeak } from './storage.ts';
 export {
