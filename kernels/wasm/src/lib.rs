@@ -7,9 +7,12 @@
 use wasm_bindgen::prelude::wasm_bindgen;
 
 mod elementwise;
+mod gemm;
 mod pool;
+mod quant;
 mod simd;
 mod table;
+mod weight;
 
 use pool::POOL;
 use table::{Job, Kernel, concat};
@@ -21,7 +24,7 @@ macro_rules! kernel_table {
     };
 }
 
-kernel_table!(elementwise);
+kernel_table!(elementwise, gemm, quant);
 
 /// The names of all kernels joined by newlines; a kernel's index is its line.
 #[wasm_bindgen]

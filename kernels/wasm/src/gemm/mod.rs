@@ -1,0 +1,229 @@
+//! Matrix products: `matmul`, `linear` with weights of every stored type, and linear's gradient with respect to its input.
+//!
+//! `tile` holds the micro-kernels, `pack` brings the operands into their order, `product` blocks and divides the work,
+//! `gemv` takes the place of all three when there are only a few rows.
+
+mod gemv;
+mod pack;
+mod product;
+mod tile;
+
+use core::marker::PhantomData;
+
+use gemv::Gemv;
+use pack::{Left, Right, RowsAcrossDepth, RowsAlongDepth};
+use product::Shape;
+
+use crate::table::{Job, Kernel, Phase};
+use crate::weight::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Weight};
+
+/// A kernel that is a matrix product: its shape and operands as its job gives them.
+trait Product {
+    type Right: Right;
+    fn shape(job: &Job) -> Shape;
+    /// Distinct left operands, and the one of batch index `i`.
+    fn lefts(job: &Job) -> usize;
+    fn left(job: &Job, i: usize) -> Left;
+    fn right(job: &Job, batch: usize) -> Self::Right;
+    /// `[N]` to add to every row of C, or null.
+    fn bias(_: &Job) -> *const f32 {
+        core::ptr::null()
+    }
+    /// Buffer 0 is C.
+    fn output(job: &Job, batch: usize) -> *mut f32 {
+        let shape = Self::shape(job);
+        job.buffer::<f32>(0).wrapping_add(batch * shape.m * shape.n)
+    }
+}
+
+/// Scratch: the packed left operands, then the panels of each thread.
+fn scratch<P: Product>(job: &Job, threads: usize) -> usize {
+    let shape = P::shape(job);
+    4 * (P::lefts(job) * shape.packed().next_multiple_of(64) + threads * shape.panels())
+}
+
+fn packed<P: Product>(job: &Job, left: usize) -> *mut f32 {
+    job.scratch.cast::<f32>().wrapping_add(left * P::shape(job).packed().next_multiple_of(64))
+}
+
+fn pack_chunks<P: Product>(job: &Job) -> usize {
+    P::lefts(job) * P::shape(job).pack_chunks()
+}
+
+unsafe fn pack<P: Product>(job: &Job, chunk: usize, _thread: usize) {
+    let shape = P::shape(job);
+    let (left, part) = (chunk / shape.pack_chunks(), chunk % shape.pack_chunks());
+    unsafe { shape.pack_left(P::left(job, left), part, packed::<P>(job, left)) };
+}
+
+fn multiply_chunks<P: Product>(job: &Job) -> usize {
+    P::shape(job).chunks()
+}
+
+unsafe fn multiply<P: Product>(job: &Job, chunk: usize, thread: usize) {
+    let shape = P::shape(job);
+    let lefts = P::lefts(job);
+    unsafe {
+        let panels = packed::<P>(job, lefts).add(thread * shape.panels());
+        shape.multiply(chunk, job.wide != 0, P::bias(job), panels, |batch| {
+            (packed::<P>(job, batch.min(lefts - 1)), P::right(job, batch), P::output(job, batch))
+        });
+    }
+}
+
+/// Instantiates the phases of a product.
+const fn kernel<P: Product>(name: &'static str) -> Kernel {
+    let phases = const {
+        &[
+            Phase { chunks: pack_chunks::<P>, run: pack::<P> },
+            Phase { chunks: multiply_chunks::<P>, run: multiply::<P> },
+        ]
+    };
+    Kernel { name, phases, scratch: scratch::<P> }
+}
+
+/// C[batch, M, N] = op(A)·op(B) in f32. A matrix is `[M, K]` and `[K, N]`, or the transpose.
+/// buffers: C, A, B. ints: batch, M, N, K, transA, transB, strideA, strideB (elements between the matrices of a batch,
+/// 0 to use one for all).
+struct Matmul;
+
+/// B of `matmul`, whose orientation is known at run time only.
+enum MatmulRight {
+    Transposed(RowsAlongDepth<F32>),
+    Plain(RowsAcrossDepth<F32>),
+}
+
+impl Right for MatmulRight {
+    unsafe fn pack(&self, columns: core::ops::Range<usize>, begin: usize, depth: usize, wide: bool, out: *mut f32) {
+        unsafe {
+            match self {
+                MatmulRight::Transposed(right) => right.pack(columns, begin, depth, wide, out),
+                MatmulRight::Plain(right) => right.pack(columns, begin, depth, wide, out),
+            }
+        }
+    }
+}
+
+impl Product for Matmul {
+    type Right = MatmulRight;
+
+    fn shape(job: &Job) -> Shape {
+        Shape { batch: job.size(0), m: job.size(1), n: job.size(2), k: job.size(3) }
+    }
+
+    fn lefts(job: &Job) -> usize {
+        if job.size(6) == 0 { 1 } else { job.size(0) }
+    }
+
+    fn left(job: &Job, i: usize) -> Left {
+        let data = job.buffer::<f32>(1).wrapping_add(i * job.size(6));
+        Left { data, m: job.size(1), k: job.size(3), transposed: job.size(4) != 0 }
+    }
+
+    fn right(job: &Job, batch: usize) -> MatmulRight {
+        let data = job.buffer::<f32>(2).wrapping_add(batch * job.size(7)) as *const u8;
+        match job.size(5) != 0 {
+            true => MatmulRight::Transposed(RowsAlongDepth::new(data, job.size(3))),
+            false => MatmulRight::Plain(RowsAcrossDepth::new(data, job.size(2))),
+        }
+    }
+}
+
+/// y[M, N] = x[M, K]·W[N, K]ᵀ (+ bias[N]). buffers: y, x, W, bias if there is one. ints: M, N, K, whether there is a bias.
+struct Linear<W>(PhantomData<W>);
+
+impl<W: Weight> Product for Linear<W> {
+    type Right = RowsAlongDepth<W>;
+
+    fn shape(job: &Job) -> Shape {
+        Shape { batch: 1, m: job.size(0), n: job.size(1), k: job.size(2) }
+    }
+
+    fn lefts(_: &Job) -> usize {
+        1
+    }
+
+    fn left(job: &Job, _: usize) -> Left {
+        Left { data: job.buffer(1), m: job.size(0), k: job.size(2), transposed: false }
+    }
+
+    fn right(job: &Job, _: usize) -> Self::Right {
+        RowsAlongDepth::new(job.buffer(2), job.size(2))
+    }
+
+    fn bias(job: &Job) -> *const f32 {
+        if job.size(3) != 0 { job.buffer(3) } else { core::ptr::null() }
+    }
+}
+
+impl<W: Weight> Linear<W> {
+    /// A few rows are not packed.
+    fn is_gemv(job: &Job) -> bool {
+        (1..=gemv::MAX_ROWS).contains(&job.size(0))
+    }
+
+    unsafe fn run_gemv(job: &Job, chunk: usize) {
+        let (m, n, k) = (job.size(0), job.size(1), job.size(2));
+        let (y, x, weight) = (job.buffer(0), job.buffer(1), job.buffer(2));
+        unsafe { Gemv::<W> { m, n, k, y, x, weight, bias: Self::bias(job), kind: PhantomData }.chunk(chunk) };
+    }
+
+    const KERNEL_PHASES: &'static [Phase] = &[
+        Phase { chunks: |job| if Self::is_gemv(job) { 0 } else { pack_chunks::<Self>(job) }, run: pack::<Self> },
+        Phase {
+            chunks: |job| match Self::is_gemv(job) {
+                true => gemv::chunks(job.size(1), job.size(2)),
+                false => multiply_chunks::<Self>(job),
+            },
+            run: |job, chunk, thread| unsafe {
+                match Self::is_gemv(job) {
+                    true => Self::run_gemv(job, chunk),
+                    false => multiply::<Self>(job, chunk, thread),
+                }
+            },
+        },
+    ];
+
+    const fn kernel(name: &'static str) -> Kernel {
+        let scratch = |job: &Job, threads| if Self::is_gemv(job) { 0 } else { scratch::<Self>(job, threads) };
+        Kernel { name, phases: Self::KERNEL_PHASES, scratch }
+    }
+}
+
+/// dx[M, K] = g[M, N]·W[N, K]. buffers: dx, g, W. ints: M, N, K (of the linear).
+struct LinearGradInput<W>(PhantomData<W>);
+
+impl<W: Weight> Product for LinearGradInput<W> {
+    type Right = RowsAcrossDepth<W>;
+
+    fn shape(job: &Job) -> Shape {
+        Shape { batch: 1, m: job.size(0), n: job.size(2), k: job.size(1) }
+    }
+
+    fn lefts(_: &Job) -> usize {
+        1
+    }
+
+    fn left(job: &Job, _: usize) -> Left {
+        Left { data: job.buffer(1), m: job.size(0), k: job.size(1), transposed: false }
+    }
+
+    fn right(job: &Job, _: usize) -> Self::Right {
+        RowsAcrossDepth::new(job.buffer(2), job.size(2))
+    }
+}
+
+macro_rules! kernels {
+    ($($weight:ident $suffix:literal),*) => {
+        pub const KERNELS: &[Kernel] = &[
+            kernel::<Matmul>("matmul_f32"),
+            $(
+                Linear::<$weight>::kernel(concat!("linear_f32_", $suffix)),
+                kernel::<LinearGradInput<$weight>>(concat!("linearGradInput_f32_", $suffix)),
+            )*
+        ];
+    };
+}
+
+kernels!(F32 "f32", F16 "f16", BF16 "bf16", Q8_0 "q8_0", Q4_0 "q4_0", Q4_1 "q4_1", Q5_0 "q5_0", Q5_1 "q5_1",
+    Q4_K "q4_k", Q5_K "q5_k", Q6_K "q6_k");

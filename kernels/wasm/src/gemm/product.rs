@@ -1,0 +1,205 @@
+//! A matrix product cut into blocks that fit the caches and into chunks for the threads.
+//!
+//! ```text
+//! phase 1   A is packed once into scratch memory, in chunks of rows
+//! phase 2   each chunk is a rectangle of C:
+//!             for each block of the depth            (panels of B that stay in L1 while they are used)
+//!               for each block of rows               (slivers of A that stay in L2)
+//!                 for each 32 columns: pack B (on the first block of rows, into the thread's own scratch)
+//!                   for each panel: for each sliver: the micro-kernel
+//! ```
+//!
+//! All sizes follow from the shape alone, and each element of C is one chain of multiply-adds in ascending depth that
+//! passes through memory between depth blocks: threads, tiles and blocks do not show in the result.
+
+use core::ops::Range;
+
+use super::pack::{COLUMNS, Left, Right};
+use super::tile::{ROWS, WIDE, panel_columns, tile_rows, tiles};
+
+/// Depth steps in a block, at most: a panel of 16 columns takes 24 KB of L1.
+const DEPTH: usize = 384;
+/// Rows in a block: 192 × 384 of A take 288 KB of L2.
+const ROW_BLOCK: usize = 192;
+/// Rows of A packed by one chunk.
+const PACK_ROWS: usize = 24;
+/// Columns of C in a chunk, at most: the thread's packed panels share L2 with the block of A.
+const MAX_COLUMNS: usize = 6 * COLUMNS;
+/// Chunks worth having, so that eight threads finish together even if one of them is held up.
+const CHUNKS: usize = 32;
+/// Multiply-adds that make a chunk worth a hand-off: a few microseconds.
+const WORTHWHILE: usize = 1 << 18;
+
+/// `batch` products C[M, N] = A[M, K]·B[K, N].
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+/// Part `i` when `rows` are divided into `count` parts that begin where tiles do; the last takes the rest. Parts have at
+/// least ROWS rows, so that the last tiles, whose heights depend on the rows that are left, lie in one part.
+fn part_of_rows(rows: &Range<usize>, i: usize, count: usize) -> Range<usize> {
+    let step = rows.len() / count / ROWS * ROWS;
+    let begin = rows.start + i * step;
+    begin..if i + 1 == count { rows.end } else { begin + step }
+}
+
+impl Shape {
+    /// Elements of one packed A.
+    pub fn packed(&self) -> usize {
+        self.m * self.k.next_multiple_of(2)
+    }
+
+    /// Depth steps in a block (the last may have fewer): blocks of about equal size, whole groups of a quantised type.
+    fn depth(&self) -> usize {
+        let blocks = self.k.div_ceil(DEPTH).max(1);
+        self.k.div_ceil(blocks).next_multiple_of(COLUMNS)
+    }
+
+    fn depth_blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (k, depth) = (self.k, self.depth());
+        (0..k).step_by(depth.max(1)).map(move |begin| (begin, depth.min(k - begin)))
+    }
+
+    /// Columns of C in a chunk.
+    fn columns(&self) -> usize {
+        let groups = self.n.div_ceil(COLUMNS);
+        let wanted = (self.batch * groups / CHUNKS).max(WORTHWHILE.div_ceil((self.m * self.k * COLUMNS).max(1)));
+        wanted.clamp(1, MAX_COLUMNS / COLUMNS) * COLUMNS
+    }
+
+    /// Parts that the rows are divided into when there are few columns. Each packs B anew, so they are not small.
+    fn row_parts(&self) -> usize {
+        let wanted = CHUNKS / (self.batch * self.n.div_ceil(self.columns())).max(1);
+        wanted.clamp(1, (self.m / ROW_BLOCK).max(1))
+    }
+
+    pub fn chunks(&self) -> usize {
+        if self.m == 0 { 0 } else { self.batch * self.row_parts() * self.n.div_ceil(self.columns()) }
+    }
+
+    /// Batch index, rows and columns of C that chunk `i` computes.
+    fn chunk(&self, i: usize) -> (usize, Range<usize>, Range<usize>) {
+        let columns = self.columns();
+        let across = self.n.div_ceil(columns);
+        let parts = self.row_parts();
+        let rows = part_of_rows(&(0..self.m), i / across % parts, parts);
+        let column = i % across * columns;
+        (i / across / parts, rows, column..self.n.min(column + columns))
+    }
+
+    /// Chunks in which one A is packed.
+    pub fn pack_chunks(&self) -> usize {
+        if self.m == 0 { 0 } else { (self.m / PACK_ROWS).max(1) }
+    }
+
+    /// Packs the rows of chunk `i` of `left` into `packed`.
+    pub unsafe fn pack_left(&self, left: Left, i: usize, packed: *mut f32) {
+        let rows = part_of_rows(&(0..self.m), i, self.pack_chunks());
+        for (begin, depth) in self.depth_blocks() {
+            unsafe { left.pack(rows.clone(), begin, depth, packed.add(self.m * begin)) };
+        }
+    }
+
+    /// Elements of a thread's own scratch: the packed panels of a chunk.
+    pub fn panels(&self) -> usize {
+        self.columns() * self.depth()
+    }
+
+    /// Computes chunk `i`; `operands` gives packed A, B and C of a batch index, `bias` what to add to each row or null.
+    pub unsafe fn multiply<B: Right>(
+        &self,
+        i: usize,
+        wide: bool,
+        bias: *const f32,
+        panels: *mut f32,
+        operands: impl FnOnce(usize) -> (*const f32, B, *mut f32),
+    ) {
+        let (batch, rows, columns) = self.chunk(i);
+        let (packed, right, c) = operands(batch);
+        let row_blocks = rows.len().div_ceil(ROW_BLOCK);
+        // Without depth no tile would write anything.
+        if !bias.is_null() || self.k == 0 {
+            unsafe { self.start(c, bias, &rows, &columns) };
+        }
+        for (begin, depth) in self.depth_blocks() {
+            let padded = depth.next_multiple_of(2);
+            let a = unsafe { packed.add(self.m * begin) };
+            let accumulate = begin > 0 || !bias.is_null();
+            for block in 0..row_blocks {
+                let slivers = part_of_rows(&rows, block, row_blocks);
+                for first in columns.clone().step_by(COLUMNS) {
+                    let last = columns.end.min(first + COLUMNS);
+                    unsafe {
+                        let group = panels.add((first - columns.start) * padded);
+                        if block == 0 {
+                            right.pack(first..last, begin, depth, wide, group);
+                        }
+                        let mut column = first;
+                        while column < last {
+                            let width = panel_columns(wide, last - column);
+                            let b = group.add((column - first) * padded);
+                            let valid = width.min(last - column);
+                            self.panel(slivers.clone(), column, width, valid, padded, accumulate, a, b, c);
+                            column += width;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One panel of B times the slivers of `rows`.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn panel(
+        &self,
+        rows: Range<usize>,
+        column: usize,
+        width: usize,
+        valid: usize,
+        depth: usize,
+        accumulate: bool,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+    ) {
+        let tiles = tiles(width);
+        let mut row = rows.start;
+        while row < rows.end {
+            let height = tile_rows(self.m - row);
+            let tile = tiles[height - 1][accumulate as usize];
+            unsafe {
+                let (a, c) = (a.add(row * depth), c.add(row * self.n + column));
+                if valid == width {
+                    tile(depth, a, b, c, self.n * 4);
+                } else {
+                    // The tile would write beyond C's edge: it works on a copy.
+                    let mut copy = [0f32; ROWS * WIDE];
+                    let edge = copy.as_mut_ptr();
+                    if accumulate {
+                        (0..height).for_each(|i| c.add(i * self.n).copy_to(edge.add(i * width), valid));
+                    }
+                    tile(depth, a, b, edge, width * 4);
+                    (0..height).for_each(|i| edge.add(i * width).copy_to(c.add(i * self.n), valid));
+                }
+            }
+            row += height;
+        }
+    }
+
+    /// Writes the bias or zeros, which the product is then added to.
+    unsafe fn start(&self, c: *mut f32, bias: *const f32, rows: &Range<usize>, columns: &Range<usize>) {
+        for row in rows.clone() {
+            unsafe {
+                let out = c.add(row * self.n + columns.start);
+                match bias.is_null() {
+                    true => out.write_bytes(0, columns.len()),
+                    false => out.copy_from_nonoverlapping(bias.add(columns.start), columns.len()),
+                }
+            }
+        }
+    }
+}

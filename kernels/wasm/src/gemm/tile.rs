@@ -1,0 +1,77 @@
+//! The micro-kernels: a tile of C that stays in registers while one sliver of A and one panel of B stream past.
+//!
+//! ```text
+//!                    ┌─ panel of B: 8 or 16 columns ─┐
+//!                    │ b[d][0] …           b[d][15]  │  depth steps d, one row of the panel each
+//!                    └───────────────────────────────┘
+//!   sliver of A      ┌───────────────────────────────┐
+//!   1 to 6 rows      │ c[i][j] += a[d][i] · b[d][j]  │  tile of C: the only thing written, after the last step
+//!   a[d][0…5]        └───────────────────────────────┘
+//! ```
+//!
+//! A step loads the panel's row (2 or 4 vectors) and for each row of the tile one element of A in all lanes: 6×8 does 12
+//! multiply-adds for 8 loads and needs 12 + 2 + 1 of x64's 16 vector registers. At least 8 multiply-adds must be in
+//! flight (latency 4 cycles, two a cycle), which is why a low tile wastes time.
+//!
+//! 6×16 is the same tile for V8's revectorizer, which pairs neighbouring 128-bit operations into 256-bit ones (again 12
+//! + 2 + 1 registers, 12 multiply-adds in flight, twice the work). It fails to pair when set and add share a function
+//! with a branch at the store; without it 6×16 spills and is slower than 6×8.
+//!
+//! They are assembly because order is everything here: V8 keeps the order and the folded offsets it is given and reaches
+//! 93-99% of the FMA peak (of the 256-bit peak when revectorized); the same tiles through intrinsics reach 55-65%, since
+//! LLVM moves the loads up and V8 then spills. `build.rs` writes them.
+//!
+//! Every element of C is a chain c ← a·b + c in ascending order of the depth, in every tile: the choice of tile changes
+//! no bit of the result.
+
+core::arch::global_asm!(include_str!(concat!(env!("OUT_DIR"), "/tiles.s")), options(raw));
+
+/// Rows of the highest tile.
+pub const ROWS: usize = 6;
+pub const NARROW: usize = 8;
+pub const WIDE: usize = 16;
+
+/// `tile(depth, a, b, c, stride)`: `depth` is even and above 0, `a` holds `[depth][rows]`, `b` `[depth][columns]`; the
+/// rows of C are `stride` bytes apart.
+pub type Tile = unsafe extern "C" fn(depth: usize, a: *const f32, b: *const f32, c: *mut f32, stride: usize);
+
+/// Of one width: by rows - 1, then whether the product is added to C or takes its place.
+pub type Tiles = [[Tile; 2]; ROWS];
+
+macro_rules! tiles {
+    ($table:ident: $($set:ident $add:ident),*) => {
+        unsafe extern "C" {
+            $(
+                fn $set(depth: usize, a: *const f32, b: *const f32, c: *mut f32, stride: usize);
+                fn $add(depth: usize, a: *const f32, b: *const f32, c: *mut f32, stride: usize);
+            )*
+        }
+        static $table: Tiles = [$([$set, $add]),*];
+    };
+}
+
+tiles!(NARROW_TILES:
+    tile_1x8_set tile_1x8_add, tile_2x8_set tile_2x8_add, tile_3x8_set tile_3x8_add,
+    tile_4x8_set tile_4x8_add, tile_5x8_set tile_5x8_add, tile_6x8_set tile_6x8_add);
+tiles!(WIDE_TILES:
+    tile_1x16_set tile_1x16_add, tile_2x16_set tile_2x16_add, tile_3x16_set tile_3x16_add,
+    tile_4x16_set tile_4x16_add, tile_5x16_set tile_5x16_add, tile_6x16_set tile_6x16_add);
+
+/// The tiles for panels of `columns` columns.
+pub fn tiles(columns: usize) -> &'static Tiles {
+    if columns == WIDE { &WIDE_TILES } else { &NARROW_TILES }
+}
+
+/// Columns of the panel that starts where `left` columns remain. A wide panel that would be half empty is a narrow one.
+pub fn panel_columns(wide: bool, left: usize) -> usize {
+    if wide && left > NARROW { WIDE } else { NARROW }
+}
+
+/// Rows of the tile that starts where `left` rows remain: 6, and the last 7 to 11 rows in halves.
+pub fn tile_rows(left: usize) -> usize {
+    match left {
+        0..=ROWS => left,
+        7..12 => left.div_ceil(2),
+        _ => ROWS,
+    }
+}
