@@ -1,0 +1,59 @@
+import { bosTemplate } from './build.ts';
+import { JsonTokenizer, type Vocabulary } from './json.ts';
+import { BYTE_LEVEL, isolate, type PreTokenizer } from './pretokenizers.ts';
+import type { Decoder, TokenizerJson } from './schema.ts';
+
+/**
+ * GPT-2's byte alphabet: every byte as one printable character, so that a byte sequence can be written as a string.
+ * Printable Latin-1 stands for itself, the other 68 bytes are U+0100 and up in byte order.
+ */
+const CHARACTERS: readonly string[] = (() => {
+  let next = 0x100;
+  const printable = (byte: number) => (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
+  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : next++));
+})();
+const BYTES = new Map(CHARACTERS.map((character, byte) => [character, byte]));
+
+/** Bytes as a string of the byte alphabet. */
+export function byteLevelToken(bytes: Uint8Array): string {
+  let token = '';
+  for (const byte of bytes) token += CHARACTERS[byte];
+  return token;
+}
+
+/** Reads tokens of the byte alphabet. */
+export const byteLevelDecoder: Decoder = {
+  dropsSpace: false,
+  bytes: (token) =>
+    Uint8Array.from(
+      [...token].flatMap((character) => BYTES.get(character) ?? [...new TextEncoder().encode(character)]),
+    ),
+};
+
+/** What a byte-level BPE tokenizer is made of. */
+export interface ByteLevelParts extends Omit<Vocabulary, 'tokens' | 'decoder' | 'json'> {
+  /** Strings of the byte alphabet by id; added tokens as they are. */
+  readonly tokens: readonly string[];
+  readonly pre: PreTokenizer;
+  merges(): (string | [string, string])[];
+}
+
+/** The tokenizer of a byte-level BPE vocabulary. */
+export function byteLevelTokenizer({ pre, merges, ...parts }: ByteLevelParts): JsonTokenizer {
+  const { tokens, added, bosId, addsBos } = parts;
+  const json = (): TokenizerJson => ({
+    version: '1.0',
+    added_tokens: [...added],
+    normalizer: null,
+    pre_tokenizer: { type: 'Sequence', pretokenizers: [...pre.patterns.map(isolate), BYTE_LEVEL] },
+    post_processor: addsBos && bosId !== undefined ? bosTemplate(bosId, tokens[bosId]) : null,
+    decoder: { ...BYTE_LEVEL },
+    model: {
+      type: 'BPE',
+      ignore_merges: pre.ignoreMerges ?? false,
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges: merges(),
+    },
+  });
+  return new JsonTokenizer({ ...parts, decoder: byteLevelDecoder, json });
+}

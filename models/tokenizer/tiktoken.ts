@@ -1,0 +1,61 @@
+import { FormatError } from '../../engine/file.ts';
+import { addedToken, mergesOf } from './build.ts';
+import { byteLevelToken, byteLevelTokenizer } from './bytelevel.ts';
+import { type Companions, endIds, type JsonTokenizer } from './json.ts';
+import { PRE_TOKENIZERS } from './pretokenizers.ts';
+
+const RANK_LINE = /^([A-Za-z0-9+/]+={0,2}) (\d{1,7})$/;
+
+/** Whether a file looks like tiktoken ranks: its first line is base64, a space and a number. */
+export function isRankFile(head: string): boolean {
+  const end = head.indexOf('\n');
+  return end > 0 && RANK_LINE.test(head.slice(0, end).trimEnd());
+}
+
+/**
+ * Reads LLaMA-3's `tokenizer.model`: tiktoken ranks, a line `base64 rank` each, and 256 special tokens that the file does not
+ * hold (llama3, tokenizer.py).
+ *
+ * @throws naming `source` and the line if a line is malformed or the ranks are not 0, 1, 2, …
+ */
+export function rankTokenizer(text: string, source: string, companions: Companions = {}): JsonTokenizer {
+  const ids = new Map<string, number>();
+  for (const [index, line] of text.trimEnd().split(/\r?\n/).entries()) {
+    const [, base64, rank] = RANK_LINE.exec(line) ?? [];
+    const token = base64 === undefined ? '' : byteLevelToken(Buffer.from(base64, 'base64'));
+    if (token === '' || token.length > 1024 || Number(rank) !== index || ids.has(token)) {
+      throw new FormatError(
+        `${source}: line ${index + 1} is ${JSON.stringify(line.slice(0, 60))}, expected a new token in base64 and its rank ${index}`,
+      );
+    }
+    ids.set(token, index);
+  }
+  const tokens = [...ids.keys()];
+  const special = specialTokens().map((content, i) => addedToken(ids.size + i, content, true));
+  const idOf = (content: string) => special.find((token) => token.content === content)?.id;
+  const ends = ['<|end_of_text|>', '<|eot_id|>'].map((content) => idOf(content) as number);
+  return byteLevelTokenizer({
+    tokens: [...tokens, ...special.map((token) => token.content)],
+    added: special,
+    pre: PRE_TOKENIZERS['llama-bpe'],
+    merges: () => mergesOf(ids, tokens),
+    bosId: idOf('<|begin_of_text|>'),
+    addsBos: companions.addsBos ?? true,
+    eosIds: endIds(companions, idOf, ends),
+    chatTemplate: companions.chatTemplate,
+  });
+}
+
+function specialTokens(): string[] {
+  const reserved = Array.from({ length: 251 }, (_, i) => `<|reserved_special_token_${i}|>`);
+  return [
+    '<|begin_of_text|>',
+    '<|end_of_text|>',
+    ...reserved.slice(0, 4),
+    '<|start_header_id|>',
+    '<|end_header_id|>',
+    reserved[4],
+    '<|eot_id|>',
+    ...reserved.slice(5),
+  ];
+}
