@@ -5,13 +5,18 @@ export { createWasmBackend } from './backends/wasm.ts';
 export { type DType, dtypes, isQuantized, type WeightDType } from './dtype.ts';
 export { Linear, Module } from './module.ts';
 export { type Gen, type Launch, type OpDef, op, registry, type Spec } from './op.ts';
+export * from './ops/attention.ts';
+export * from './ops/dropout.ts';
 export * from './ops/elementwise.ts';
 export * from './ops/linear.ts';
 export * from './ops/lora.ts';
 export * from './ops/matmul.ts';
 export * from './ops/move.ts';
+export * from './ops/norm.ts';
 export * from './ops/quant.ts';
 export * from './ops/reduce.ts';
+export * from './ops/rope.ts';
+export * from './ops/swiglu.ts';
 export { philox4x32, Rng, type RngState } from './random.ts';
 export { recompute } from './recompute.ts';
 export {
