@@ -24,7 +24,7 @@ const scaleOffsets: Partial<Record<DType, number[]>> = {
 };
 
 /** Random quantised blocks: every bit pattern of quants, with scales that keep values below about 4. */
-function randomBlocks(dtype: DType, shape: Shape, rng: Rng): Uint8Array {
+export function randomBlocks(dtype: DType, shape: Shape, rng: Rng): Uint8Array {
   const bytes = Uint8Array.from({ length: byteLength(dtype, shape) }, () => rng.int(256));
   const reach = { q8_0: 128, q4_0: 8, q4_1: 16, q5_0: 16, q5_1: 32, q4_k: 960, q5_k: 1920, q6_k: 4096 }[
     dtype as 'q8_0'

@@ -1,0 +1,225 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createWasmBackend, type WasmBackend } from '../../../engine/backends/wasm.ts';
+import { byteLength, type DType, dtypes, isQuantized, weightDTypes } from '../../../engine/dtype.ts';
+import { fromBf16, fromF16, toBf16, toF16 } from '../../../engine/half.ts';
+import { dequantize } from '../../../engine/quant.ts';
+import { Rng } from '../../../engine/random.ts';
+import { randomBlocks } from '../../support/gen.ts';
+
+/** A weight [rows, columns] as stored, and the numbers it holds. */
+interface Stored {
+  bytes: Uint8Array;
+  values: Float64Array;
+}
+
+const bytesOf = (array: Float32Array | Uint16Array | Int32Array): Uint8Array => new Uint8Array(array.buffer);
+
+function floats(length: number, rng: Rng): Float32Array {
+  return Float32Array.from({ length }, () => rng.uniform(-2, 2));
+}
+
+function stored(dtype: DType, rows: number, columns: number, rng: Rng): Stored {
+  const n = rows * columns;
+  if (isQuantized(dtype)) {
+    const bytes = randomBlocks(dtype, [rows, columns], rng);
+    return { bytes, values: dequantize(bytes, dtype, n) };
+  }
+  const values = floats(n, rng);
+  if (dtype === 'f32') return { bytes: bytesOf(values), values: Float64Array.from(values) };
+  const [to, from] = dtype === 'f16' ? [toF16, fromF16] : [toBf16, fromBf16];
+  const bits = Uint16Array.from(values, to);
+  return { bytes: bytesOf(bits), values: Float64Array.from(bits, from) };
+}
+
+/** Runs a kernel on copies of `inputs`; its one output has `elements` f32 and must be all that it writes. */
+async function run(
+  backend: WasmBackend,
+  kernel: string,
+  elements: number,
+  inputs: Uint8Array[],
+  ints: number[],
+): Promise<Float32Array> {
+  const guard = 64;
+  const handles = [4 * elements + guard, ...inputs.map((bytes) => bytes.length)].map((bytes) =>
+    backend.alloc(Math.max(bytes, 1)),
+  );
+  try {
+    backend.write(handles[0], new Uint8Array(4 * elements + guard).fill(0x7f));
+    inputs.forEach((bytes, i) => {
+      backend.write(handles[i + 1], bytes);
+    });
+    backend.launch(
+      kernel,
+      handles.map((handle) => ({ handle, byteOffset: 0 })),
+      ints,
+      [],
+      [1, 1, 1],
+    );
+    const bytes = await backend.read(handles[0], 4 * elements + guard);
+    expect(bytes.subarray(4 * elements).every((byte) => byte === 0x7f)).toBe(true);
+    return new Float32Array(bytes.buffer, 0, elements);
+  } finally {
+    for (const handle of handles) backend.free(handle);
+  }
+}
+
+/** Leaves NaN in the scratch memory that the next launches find. */
+async function poison(backend: WasmBackend): Promise<void> {
+  const [M, N, K] = [64, 64, 640];
+  const nan = bytesOf(new Float32Array(M * K).fill(Number.NaN));
+  await run(backend, 'matmul_f32', M * N, [nan, nan], [1, M, N, K, 0, 1, 0, 0]);
+}
+
+/** Element (i, j) of a matrix with so many elements from row to row and from column to column. */
+type Strides = readonly [row: number, column: number];
+
+/** Every element of C[M, N] = A[M, K]·B[K, N] (+ bias[N]) within 16·2⁻²⁴·√K·Σ|a||b| of its value in float64. */
+function expectProduct(
+  c: Float32Array,
+  [M, N, K]: readonly [number, number, number],
+  a: ArrayLike<number>,
+  [ai, ak]: Strides,
+  b: ArrayLike<number>,
+  [bk, bj]: Strides,
+  bias?: ArrayLike<number>,
+): void {
+  const ulp = 2 ** -24;
+  for (let i = 0; i < M; i++) {
+    for (let j = 0; j < N; j++) {
+      let [sum, absolute] = bias ? [bias[j], Math.abs(bias[j])] : [0, 0];
+      for (let k = 0; k < K; k++) {
+        const product = a[i * ai + k * ak] * b[k * bk + j * bj];
+        sum += product;
+        absolute += Math.abs(product);
+      }
+      const error = Math.abs(c[i * N + j] - sum);
+      if (!(error <= 16 * ulp * Math.sqrt(K) * absolute)) {
+        throw new Error(`[${M}, ${N}, ${K}]: C[${i}, ${j}] is ${c[i * N + j]}, expected ${sum}`);
+      }
+    }
+  }
+}
+
+/** Sizes on both sides of every width: tiles (6 × 8, 6 × 16), packing (32 columns, 24 rows), and what lies between. */
+const around = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 65];
+const small = fc.oneof(fc.constantFrom(...around), fc.nat(70));
+/** As contraction: also more than one block of the depth. */
+const depth = fc.oneof({ weight: 3, arbitrary: small }, { weight: 1, arbitrary: fc.constantFrom(383, 384, 385, 777) });
+const seed = fc.nat(2 ** 30);
+/** A K that the type can have, from any number. */
+const columnsFor = (dtype: DType, k: number): number =>
+  isQuantized(dtype) ? dtypes[dtype].block * (1 + (k % (dtypes[dtype].block === 32 ? 14 : 3))) : k;
+
+const runs = { numRuns: 30 };
+
+describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
+  const backends: WasmBackend[] = [];
+  beforeAll(async () => {
+    backends.push(
+      await createWasmBackend({ build, threads: 1 }),
+      await createWasmBackend({ build, threads: 2 }),
+      await createWasmBackend({ build, threads: 3, revectorize: true }),
+      await createWasmBackend({ build, threads: 1, revectorize: true }),
+    );
+    expect(new Set(backends.map((b) => `${b.threads} ${b.info.revectorize}`)).size).toBe(4);
+    await Promise.all(backends.map(poison));
+  });
+  afterAll(() => Promise.all(backends.map((backend) => backend.close())));
+
+  /** The result of all backends (1, 2, 3 threads; narrow and wide tiles), which is the same bit for bit. */
+  async function everywhere(kernel: string, elements: number, inputs: Uint8Array[], ints: number[]) {
+    const results: Float32Array[] = [];
+    for (const backend of backends) results.push(await run(backend, kernel, elements, inputs, ints));
+    for (const [i, other] of results.entries()) {
+      const differ = Buffer.compare(bytesOf(results[0].slice()), bytesOf(other.slice()));
+      if (differ) throw new Error(`${kernel} [${ints}]: backend ${i} gives other bits than backend 0`);
+    }
+    return results[0];
+  }
+
+  test('matmul, plain and transposed, batched and broadcast', () =>
+    fc.assert(fc.asyncProperty(
+      fc.tuple(small, small, depth), fc.nat(3), fc.tuple(fc.boolean(), fc.boolean()), fc.nat(2), seed,
+      async ([M, N, K], batch, [transA, transB], shared, seed) => {
+        const rng = new Rng(seed);
+        const strideA = shared === 1 ? 0 : M * K;
+        const strideB = shared === 2 ? 0 : K * N;
+        const a = floats(strideA ? batch * strideA : M * K, rng);
+        const b = floats(strideB ? batch * strideB : K * N, rng);
+        const ints = [batch, M, N, K, +transA, +transB, strideA, strideB];
+        const c = await everywhere('matmul_f32', batch * M * N, [bytesOf(a), bytesOf(b)], ints);
+        for (let i = 0; i < batch; i++) {
+          const [ai, bi] = [a.subarray(i * strideA), b.subarray(i * strideB)];
+          const [as, bs]: [Strides, Strides] = [transA ? [1, M] : [K, 1], transB ? [1, K] : [N, 1]];
+          expectProduct(c.subarray(i * M * N), [M, N, K], ai, as, bi, bs);
+        }
+      },
+    ), runs));
+
+  test.each(weightDTypes)('linear with %s weights', (dtype) =>
+    fc.assert(fc.asyncProperty(small, small, depth, fc.boolean(), seed, async (M, N, anyK, hasBias, seed) => {
+      const K = columnsFor(dtype, anyK);
+      const rng = new Rng(seed);
+      const [x, w, bias] = [floats(M * K, rng), stored(dtype, N, K, rng), floats(N, rng)];
+      const inputs = [bytesOf(x), w.bytes, bytesOf(bias)];
+      const y = await everywhere(`linear_f32_${dtype}`, M * N, inputs, [M, N, K, +hasBias]);
+      expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K], hasBias ? bias : undefined);
+    }),
+  );
+
+  test.each(weightDTypes)("linear's gradient for its input with %s weights", (dtype) =>
+    fc.assert(fc.asyncProperty(small, depth, small, seed, async (M, N, anyK, seed) => {
+      const K = columnsFor(dtype, anyK);
+      const rng = new Rng(seed);
+      const [g, w] = [floats(M * N, rng), stored(dtype, N, K, rng)];
+      const dx = await everywhere(`linearGradInput_f32_${dtype}`, M * K, [bytesOf(g), w.bytes], [M, N, K]);
+      expectProduct(dx, [M, K, N], g, [N, 1], w.values, [K, 1]);
+    }),
+  );
+
+  // Several chunks of rows and of columns, blocks of rows and of the depth, all with tails.
+  test.each([
+    [397, 40, 800],
+    [1201, 9, 96],
+    [130, 811, 416],
+    [4, 999, 608],
+  ])('large products [%i, %i, %i]', async (M, N, K) => {
+    const rng = new Rng(M);
+    const [x, w] = [floats(M * K, rng), stored('q4_1', N, K, rng)];
+    const y = await everywhere('linear_f32_q4_1', M * N, [bytesOf(x), w.bytes], [M, N, K, 0]);
+    expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K]);
+    const dw = await everywhere('matmul_f32', N * K, [bytesOf(y.slice()), bytesOf(x)], [1, N, K, M, 1, 0, 0, 0]);
+    expectProduct(dw, [N, K, M], y, [1, N], x, [K, 1]);
+    const dx = await everywhere('linearGradInput_f32_q4_1', M * K, [bytesOf(y.slice()), w.bytes], [M, N, K]);
+    expectProduct(dx, [M, K, N], y, [N, 1], w.values, [K, 1]);
+  });
+
+  test.each(weightDTypes.filter((dtype) => dtype !== 'f32'))('cast of %s is exact', (dtype) =>
+    fc.assert(fc.asyncProperty(fc.nat(40), fc.nat(600), seed, async (rows, anyColumns, seed) => {
+      const columns = columnsFor(dtype, anyColumns);
+      const w = stored(dtype, rows, columns, new Rng(seed));
+      const out = await everywhere(`cast_f32_${dtype}`, rows * columns, [w.bytes], [rows, columns]);
+      expect(out).toEqual(Float32Array.from(w.values));
+    }),
+  );
+
+  test('cast of every f16 that is a number is exact, and infinities and NaN stay what they are', async () => {
+    const bits = Uint16Array.from({ length: 1 << 16 }, (_, i) => i);
+    const out = await everywhere('cast_f32_f16', bits.length, [bytesOf(bits)], [1, bits.length]);
+    expect(out).toEqual(Float32Array.from(bits, fromF16));
+  });
+
+  test.each(weightDTypes)('embedding of %s rows is exact', (dtype) =>
+    fc.assert(fc.asyncProperty(fc.nat(40), fc.integer({ min: 1, max: 50 }), fc.nat(300), seed, async (T, V, anyC, seed) => {
+      const C = columnsFor(dtype, anyC);
+      const rng = new Rng(seed);
+      const w = stored(dtype, V, C, rng);
+      expect(w.bytes.length).toBe(byteLength(dtype, [V, C]));
+      const ids = Int32Array.from({ length: T }, () => rng.int(V));
+      const out = await everywhere(`embedding_f32_${dtype}`, T * C, [w.bytes, bytesOf(ids)], [T, C]);
+      const expected = [...ids].flatMap((id) => [...w.values.subarray(id * C, (id + 1) * C)]);
+      expect(out).toEqual(Float32Array.from(expected));
+    }),
+  );
+});
