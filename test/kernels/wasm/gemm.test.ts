@@ -139,43 +139,56 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
   }
 
   test('matmul, plain and transposed, batched and broadcast', () =>
-    fc.assert(fc.asyncProperty(
-      fc.tuple(small, small, depth), fc.nat(3), fc.tuple(fc.boolean(), fc.boolean()), fc.nat(2), seed,
-      async ([M, N, K], batch, [transA, transB], shared, seed) => {
-        const rng = new Rng(seed);
-        const strideA = shared === 1 ? 0 : M * K;
-        const strideB = shared === 2 ? 0 : K * N;
-        const a = floats(strideA ? batch * strideA : M * K, rng);
-        const b = floats(strideB ? batch * strideB : K * N, rng);
-        const ints = [batch, M, N, K, +transA, +transB, strideA, strideB];
-        const c = await everywhere('matmul_f32', batch * M * N, [bytesOf(a), bytesOf(b)], ints);
-        for (let i = 0; i < batch; i++) {
-          const [ai, bi] = [a.subarray(i * strideA), b.subarray(i * strideB)];
-          const [as, bs]: [Strides, Strides] = [transA ? [1, M] : [K, 1], transB ? [1, K] : [N, 1]];
-          expectProduct(c.subarray(i * M * N), [M, N, K], ai, as, bi, bs);
-        }
-      },
-    ), runs));
+    fc.assert(
+      fc.asyncProperty(
+        fc.tuple(small, small, depth),
+        fc.nat(3),
+        fc.tuple(fc.boolean(), fc.boolean()),
+        fc.nat(2),
+        seed,
+        async ([M, N, K], batch, [transA, transB], shared, seed) => {
+          const rng = new Rng(seed);
+          const strideA = shared === 1 ? 0 : M * K;
+          const strideB = shared === 2 ? 0 : K * N;
+          const a = floats(strideA ? batch * strideA : M * K, rng);
+          const b = floats(strideB ? batch * strideB : K * N, rng);
+          const ints = [batch, M, N, K, +transA, +transB, strideA, strideB];
+          const c = await everywhere('matmul_f32', batch * M * N, [bytesOf(a), bytesOf(b)], ints);
+          for (let i = 0; i < batch; i++) {
+            const [ai, bi] = [a.subarray(i * strideA), b.subarray(i * strideB)];
+            const [as, bs]: [Strides, Strides] = [transA ? [1, M] : [K, 1], transB ? [1, K] : [N, 1]];
+            expectProduct(c.subarray(i * M * N), [M, N, K], ai, as, bi, bs);
+          }
+        },
+      ),
+      runs,
+    ));
 
   test.each(weightDTypes)('linear with %s weights', (dtype) =>
-    fc.assert(fc.asyncProperty(small, small, depth, fc.boolean(), seed, async (M, N, anyK, hasBias, seed) => {
-      const K = columnsFor(dtype, anyK);
-      const rng = new Rng(seed);
-      const [x, w, bias] = [floats(M * K, rng), stored(dtype, N, K, rng), floats(N, rng)];
-      const inputs = [bytesOf(x), w.bytes, bytesOf(bias)];
-      const y = await everywhere(`linear_f32_${dtype}`, M * N, inputs, [M, N, K, +hasBias]);
-      expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K], hasBias ? bias : undefined);
-    }),
+    fc.assert(
+      fc.asyncProperty(small, small, depth, fc.boolean(), seed, async (M, N, anyK, hasBias, seed) => {
+        const K = columnsFor(dtype, anyK);
+        const rng = new Rng(seed);
+        const [x, w, bias] = [floats(M * K, rng), stored(dtype, N, K, rng), floats(N, rng)];
+        const inputs = [bytesOf(x), w.bytes, bytesOf(bias)];
+        const y = await everywhere(`linear_f32_${dtype}`, M * N, inputs, [M, N, K, +hasBias]);
+        expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K], hasBias ? bias : undefined);
+      }),
+      runs,
+    ),
   );
 
   test.each(weightDTypes)("linear's gradient for its input with %s weights", (dtype) =>
-    fc.assert(fc.asyncProperty(small, depth, small, seed, async (M, N, anyK, seed) => {
-      const K = columnsFor(dtype, anyK);
-      const rng = new Rng(seed);
-      const [g, w] = [floats(M * N, rng), stored(dtype, N, K, rng)];
-      const dx = await everywhere(`linearGradInput_f32_${dtype}`, M * K, [bytesOf(g), w.bytes], [M, N, K]);
-      expectProduct(dx, [M, K, N], g, [N, 1], w.values, [K, 1]);
-    }),
+    fc.assert(
+      fc.asyncProperty(small, depth, small, seed, async (M, N, anyK, seed) => {
+        const K = columnsFor(dtype, anyK);
+        const rng = new Rng(seed);
+        const [g, w] = [floats(M * N, rng), stored(dtype, N, K, rng)];
+        const dx = await everywhere(`linearGradInput_f32_${dtype}`, M * K, [bytesOf(g), w.bytes], [M, N, K]);
+        expectProduct(dx, [M, K, N], g, [N, 1], w.values, [K, 1]);
+      }),
+      runs,
+    ),
   );
 
   // Several chunks of rows and of columns, blocks of rows and of the depth, all with tails.
@@ -196,12 +209,15 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
   });
 
   test.each(weightDTypes.filter((dtype) => dtype !== 'f32'))('cast of %s is exact', (dtype) =>
-    fc.assert(fc.asyncProperty(fc.nat(40), fc.nat(600), seed, async (rows, anyColumns, seed) => {
-      const columns = columnsFor(dtype, anyColumns);
-      const w = stored(dtype, rows, columns, new Rng(seed));
-      const out = await everywhere(`cast_f32_${dtype}`, rows * columns, [w.bytes], [rows, columns]);
-      expect(out).toEqual(Float32Array.from(w.values));
-    }),
+    fc.assert(
+      fc.asyncProperty(fc.nat(40), fc.nat(600), seed, async (rows, anyColumns, seed) => {
+        const columns = columnsFor(dtype, anyColumns);
+        const w = stored(dtype, rows, columns, new Rng(seed));
+        const out = await everywhere(`cast_f32_${dtype}`, rows * columns, [w.bytes], [rows, columns]);
+        expect(out).toEqual(Float32Array.from(w.values));
+      }),
+      runs,
+    ),
   );
 
   test('cast of every f16 that is a number is exact, and infinities and NaN stay what they are', async () => {
@@ -211,15 +227,18 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
   });
 
   test.each(weightDTypes)('embedding of %s rows is exact', (dtype) =>
-    fc.assert(fc.asyncProperty(fc.nat(40), fc.integer({ min: 1, max: 50 }), fc.nat(300), seed, async (T, V, anyC, seed) => {
-      const C = columnsFor(dtype, anyC);
-      const rng = new Rng(seed);
-      const w = stored(dtype, V, C, rng);
-      expect(w.bytes.length).toBe(byteLength(dtype, [V, C]));
-      const ids = Int32Array.from({ length: T }, () => rng.int(V));
-      const out = await everywhere(`embedding_f32_${dtype}`, T * C, [w.bytes, bytesOf(ids)], [T, C]);
-      const expected = [...ids].flatMap((id) => [...w.values.subarray(id * C, (id + 1) * C)]);
-      expect(out).toEqual(Float32Array.from(expected));
-    }),
+    fc.assert(
+      fc.asyncProperty(fc.nat(40), fc.integer({ min: 1, max: 50 }), fc.nat(300), seed, async (T, V, anyC, seed) => {
+        const C = columnsFor(dtype, anyC);
+        const rng = new Rng(seed);
+        const w = stored(dtype, V, C, rng);
+        expect(w.bytes.length).toBe(byteLength(dtype, [V, C]));
+        const ids = Int32Array.from({ length: T }, () => rng.int(V));
+        const out = await everywhere(`embedding_f32_${dtype}`, T * C, [w.bytes, bytesOf(ids)], [T, C]);
+        const expected = [...ids].flatMap((id) => [...w.values.subarray(id * C, (id + 1) * C)]);
+        expect(out).toEqual(Float32Array.from(expected));
+      }),
+      runs,
+    ),
   );
 });
