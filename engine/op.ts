@@ -71,8 +71,8 @@ export interface OpDef<A = void> {
   reference?(outputs: Float64Array[], inputs: Float64Array[], specs: Spec[], attrs: A, needs: boolean[]): void;
   /** A fused op's meaning in other ops: its specification, its fallback and its test oracle. */
   define?(inputs: Tensor[], attrs: A): Tensor;
-  /** The output is a view of input 0 from this element on. */
-  view?(input: Spec, attrs: A): { element: number };
+  /** Where the output is a view of input 0, from which element on; undefined where it is computed. */
+  view?(input: Spec, attrs: A): { element: number } | undefined;
   /** Exactly what `vjp` will read: some of the inputs and outputs. */
   save?(inputs: Tensor[], outputs: Tensor[], needs: boolean[]): Maybe<Tensor>[];
   /** One gradient per input that needs one. Summing over broadcast axes is the engine's work. */
@@ -139,10 +139,9 @@ export function execute<A>(def: OpDef<A>, inputs: Tensor[], attrs: A, needs: boo
   const { observer } = context();
   const started = observer ? performance.now() : 0;
   let outputs: Tensor[];
-  if (def.view) {
-    const { element } = def.view(specs[0], attrs);
-    const itemBytes = elementBytes(inputs[0]);
-    outputs = [inputs[0].view(outSpecs[0].shape, element * itemBytes)];
+  const view = def.view?.(specs[0], attrs);
+  if (view) {
+    outputs = [inputs[0].view(outSpecs[0].shape, view.element * elementBytes(inputs[0]))];
   } else {
     outputs = compute(def, backend, inputs, specs, outSpecs, attrs, needs, kernelsOnly);
   }

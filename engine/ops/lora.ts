@@ -72,6 +72,7 @@ const applyLora = op<LoraAttrs>({
       ...specs.slice(4).map((_, i) => needs[4 + i] && g),
     ];
   },
+  constants: [1],
   contraction: (specs) => specs[1].shape[1] + specs[2].shape[0],
   dtypes: [
     ...weightDTypes.map((w): DType[] => ['f32', w, 'f32', 'f32']),
