@@ -47,9 +47,10 @@ export function checked(source: string, config: LlamaConfig): LlamaConfig {
   require(Number.isInteger(headDim), `${heads} attention heads do not divide hidden size ${hiddenSize}`);
   require(headDim % 2 === 0, `head size ${headDim} is odd: rotary positions need pairs`);
   require(heads % kvHeads === 0, `${kvHeads} key/value heads do not divide ${heads} attention heads`);
-  require(!ropeScaling ||
-    ropeScaling.lowFreqFactor <
-      ropeScaling.highFreqFactor, `rope scaling: low_freq_factor ${ropeScaling?.lowFreqFactor} is not below high_freq_factor ${ropeScaling?.highFreqFactor}`);
+  if (ropeScaling) {
+    const { lowFreqFactor: low, highFreqFactor: high } = ropeScaling;
+    require(low < high, `rope scaling: low_freq_factor ${low} is not below high_freq_factor ${high}`);
+  }
   return config;
 }
 

@@ -138,7 +138,7 @@ export function configFromHf(
 
 function rope(source: string, hf: z.infer<typeof hfSchema>): Pick<LlamaConfig, 'ropeTheta' | 'ropeScaling'> {
   const key = hf.rope_parameters ? 'rope_parameters' : 'rope_scaling';
-  const parameters = hf[key] ?? {};
+  const parameters: Partial<z.infer<typeof ropeSchema>> = hf[key] ?? {};
   if (hf.rope_theta && parameters.rope_theta && hf.rope_theta !== parameters.rope_theta) {
     throw new FormatError(
       `${source}: rope_theta is ${hf.rope_theta}, but ${key}.rope_theta is ${parameters.rope_theta}`,
