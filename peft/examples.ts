@@ -75,40 +75,22 @@ export function trainingRows(
   const forest = new Forest();
   const rows: TrainingRows = { forest, ids: [], outputs: [], targets: [], owners: [] };
   const shared = sharePrefix ? (examples[0]?.shared ?? []) : [];
-  const append = (parent: number, tokens: readonly number[], owner: number): number => {
+  const append = (tokens: readonly number[], owner: number, parent: number, virtual = 0): number => {
     rows.ids.push(...tokens);
-    for (let i = 0; i < tokens.length; i++) rows.owners.push(owner);
-    return forest.add(parent, tokens.length);
+    for (let i = 0; i < virtual + tokens.length; i++) rows.owners.push(owner);
+    return forest.add(parent, virtual + tokens.length);
   };
-  let root = -1;
-  if (virtualTokens + shared.length > 0) {
-    for (let i = 0; i < virtualTokens; i++) rows.owners.push(-1);
-    rows.ids.push(...shared);
-    for (let i = 0; i < shared.length; i++) rows.owners.push(-1);
-    root = forest.add(-1, virtualTokens + shared.length);
-  }
-  // Root rows are predicted from too when an example has no tokens of its own before its answer.
-  const outputOf = new Map<number, number>();
+  const root = virtualTokens + shared.length > 0 ? append(shared, -1, -1, virtualTokens) : -1;
   const wanted: { row: number; token: number }[] = [];
   for (const [i, { shared: own, prompt, answer, index }] of examples.entries()) {
     const before = sharePrefix ? prompt : [...own, ...prompt];
-    const start = forest.rows;
-    append(root, [...before, ...answer.slice(0, -1)], places[i]);
-    for (const [k, token] of answer.entries()) {
-      const row = before.length + k > 0 ? start + before.length + k - 1 : lastRow(forest, root);
-      if (row < 0) throw new Error(`example ${index}: there is no token before its answer`);
-      wanted.push({ row, token });
-    }
+    if (before.length === 0) throw new Error(`example ${index}: its prompt is empty`);
+    // The prompt's last row predicts the answer's first token; the end token predicts nothing and needs no row.
+    const first = forest.rows + before.length - 1;
+    append([...before, ...answer.slice(0, -1)], places[i], root);
+    for (const [k, token] of answer.entries()) wanted.push({ row: first + k, token });
   }
-  for (const row of [...new Set(wanted.map((w) => w.row))].sort((a, b) => a - b)) outputOf.set(row, outputOf.size);
-  rows.outputs = [...outputOf.keys()];
-  rows.targets = wanted.map(({ row, token }) => [outputOf.get(row) as number, token]);
+  rows.outputs = wanted.map((w) => w.row);
+  rows.targets = wanted.map(({ token }, output) => [output, token]);
   return rows;
-}
-
-/** The last row of a segment; −1 where there is no segment. */
-function lastRow(forest: Forest, segment: number): number {
-  if (segment < 0) return -1;
-  const { start, length } = forest.segments[segment];
-  return start + length - 1;
 }
