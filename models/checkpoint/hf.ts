@@ -56,7 +56,7 @@ export async function openHf(folder: string): Promise<Checkpoint> {
       path: folder,
       config,
       tensors,
-      read(name) {
+      async read(name) {
         const source = stored.get(name);
         if (!source) throw new FormatError(`${folder}: there is no tensor ${name}`);
         return source.file.read(source.name);

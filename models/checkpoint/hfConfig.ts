@@ -16,7 +16,7 @@ const ropeSchema = z.looseObject({
   low_freq_factor: positive.optional(),
   high_freq_factor: positive.optional(),
   original_max_position_embeddings: positive.optional(),
-  partial_rotary_factor: z.unknown(),
+  partial_rotary_factor: z.literal(1).nullish(),
 });
 
 /** Defaults are those of transformers' LlamaConfig; the sizes have none here: a file without them is no checkpoint. */
@@ -147,9 +147,6 @@ function rope(source: string, hf: z.infer<typeof hfSchema>): Pick<LlamaConfig, '
   const ropeTheta = parameters.rope_theta ?? hf.rope_theta ?? 10_000;
   const type = parameters.rope_type ?? parameters.type ?? 'default';
   if (type !== 'default' && type !== 'llama3') unsupported(source, `${key}.rope_type`, type);
-  if (![undefined, null, 1].includes(parameters.partial_rotary_factor as number)) {
-    unsupported(source, `${key}.partial_rotary_factor`, parameters.partial_rotary_factor);
-  }
   if (type === 'default') return { ropeTheta };
   const need = (name: 'factor' | 'low_freq_factor' | 'high_freq_factor' | 'original_max_position_embeddings') => {
     const value = parameters[name];

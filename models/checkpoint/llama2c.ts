@@ -68,7 +68,8 @@ function configFromHeader(path: string, header: Int32Array): LlamaConfig {
   const sizes = { dim, hiddenDim, layers, heads, kvHeads, vocab: Math.abs(vocab), sequence };
   for (const [name, value] of Object.entries(sizes)) {
     const limit = name === 'layers' ? 10_000 : 2 ** 30;
-    if (value < 1 || value > limit) throw new FormatError(`${path}: not a llama2.c checkpoint: ${name} = ${value}`);
+    if (value < 1 || value > limit)
+      throw new FormatError(`${path}: neither a GGUF file nor a llama2.c checkpoint (its ${name} would be ${value})`);
   }
   const config = {
     vocabSize: Math.abs(vocab),
