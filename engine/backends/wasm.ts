@@ -31,6 +31,8 @@ export interface WasmInfo {
 export interface WasmBackend extends Backend {
   readonly threads: number;
   readonly info: WasmInfo;
+  /** Names of all kernels of the module. */
+  readonly kernels: readonly string[];
   /** Ends the threads; every later call but `free` throws. */
   close(): Promise<void>;
 }
@@ -100,6 +102,7 @@ async function readBuild(wanted?: Build): Promise<{ build: Build; bytes: Uint8Ar
 class Wasm implements WasmBackend {
   readonly name = 'wasm';
   readonly info: WasmInfo;
+  readonly kernels: readonly string[];
   readonly #kernels: typeof Kernels;
   readonly #memory: WebAssembly.Memory;
   readonly #allocator: Allocator;
@@ -115,12 +118,8 @@ class Wasm implements WasmBackend {
     this.#memory = memory;
     this.info = info;
     this.#threads = threads;
-    this.#index = new Map(
-      kernels
-        .kernel_names()
-        .split('\n')
-        .map((name, i) => [name, i]),
-    );
+    this.kernels = kernels.kernel_names().split('\n');
+    this.#index = new Map(this.kernels.map((name, i) => [name, i]));
     this.#job = kernels.job();
     this.#allocator = new Allocator((bytes) => {
       const pages = Math.ceil(bytes / PAGE);

@@ -14,44 +14,24 @@ use crate::table::{Job, Kernel, Phase};
 /// Elements in a chunk: 32 KiB of each operand.
 const CHUNK: usize = 8192;
 
-/// out[i] = f(inputs[i · step]) for i < count; a step is 1, or 0 at four copies of one element.
-#[inline(always)]
-unsafe fn map<const N: usize>(
-    out: *mut f32,
-    inputs: [(*const f32, usize); N],
-    count: usize,
-    f: impl Fn([v128; N]) -> v128,
-) {
-    const UNROLL: usize = 4;
-    let (unrolled, whole) = (count - count % (UNROLL * LANES), count - count % LANES);
-    unsafe {
-        let vector = |i: usize| f(inputs.map(|(x, step)| simd::load(x.add(i * step))));
-        for i in (0..unrolled).step_by(UNROLL * LANES) {
-            let results: [v128; UNROLL] = core::array::from_fn(|j| vector(i + j * LANES));
-            (0..UNROLL).for_each(|j| simd::store(out.add(i + j * LANES), results[j]));
-        }
-        for i in (unrolled..whole).step_by(LANES) {
-            simd::store(out.add(i), vector(i));
-        }
-        let rest = count - whole;
-        if rest > 0 {
-            let tail = inputs.map(|(x, step)| simd::load_part(x.add(whole * step), rest));
-            simd::store_part(out.add(whole), f(tail), rest);
-        }
-    }
-}
-
-fn flat_chunks(job: &Job) -> usize {
+/// Chunks of a flat kernel; ints: n.
+pub fn flat_chunks(job: &Job) -> usize {
     job.size(0).div_ceil(CHUNK)
 }
 
-/// Buffers: the output, then (from `first` on) the inputs.
+/// Buffers: the outputs first, the inputs from `first` on; the two may overlap.
 #[inline(always)]
-unsafe fn flat<const N: usize>(job: &Job, chunk: usize, first: usize, f: impl Fn([v128; N]) -> v128) {
+pub unsafe fn flat<const N: usize, const M: usize>(
+    job: &Job,
+    chunk: usize,
+    first: usize,
+    f: impl Fn([v128; N]) -> [v128; M],
+) {
     let begin = chunk * CHUNK;
     unsafe {
-        let inputs = core::array::from_fn(|k| (job.buffer::<f32>(first + k).add(begin).cast_const(), 1));
-        map(job.buffer::<f32>(0).add(begin), inputs, CHUNK.min(job.size(0) - begin), f);
+        let outputs = core::array::from_fn(|k| job.buffer::<f32>(k).add(begin));
+        let inputs = core::array::from_fn(|k| job.buffer::<f32>(first + k).add(begin).cast_const());
+        simd::map(outputs, inputs, CHUNK.min(job.size(0) - begin), f);
     }
 }
 
@@ -91,7 +71,7 @@ unsafe fn broadcast<const N: usize>(job: &Job, chunk: usize, f: impl Fn([v128; N
                 _ => (x, 1),
             }
         });
-        unsafe { map(job.buffer::<f32>(0).add(i), inputs, run, &f) };
+        unsafe { simd::map_steps([job.buffer::<f32>(0).add(i)], inputs, run, |x| [f(x)]) };
         i += run;
     }
 }
@@ -120,7 +100,7 @@ macro_rules! unary {
     ($name:literal, $job:ident, $f:expr) => {
         kernel!($name, flat_chunks, |$job, chunk, _| unsafe {
             let f = $f;
-            flat($job, chunk, 1, |[x]| f(x))
+            flat($job, chunk, 1, |[x]| [f(x)])
         })
     };
 }
@@ -151,20 +131,20 @@ pub const KERNELS: &[Kernel] = &[
     unary!("rsqrt_f32", |x| f32x4_div(splat(1.0), f32x4_sqrt(x))),
     unary!("tanh_f32", simd::tanh),
     unary!("sigmoid_f32", simd::sigmoid),
-    unary!("relu_f32", |x| f32x4_pmax(x, splat(0.0))),
+    unary!("relu_f32", |x| f32x4_max(x, splat(0.0))),
     unary!("silu_f32", |x| f32x4_mul(x, simd::sigmoid(x))),
     // x·Φ(x), Φ the normal distribution's cumulative function: the exact GELU
     unary!("gelu_f32", |x| f32x4_mul(x, simd::normal_cdf(x))),
     // (y; x), floats: lowest, highest
-    unary!("clamp_f32", job, |x| f32x4_pmin(f32x4_pmax(x, splat(job.floats[0])), splat(job.floats[1]))),
+    unary!("clamp_f32", job, |x| f32x4_min(f32x4_max(x, splat(job.floats[0])), splat(job.floats[1]))),
     // (y f32; x i32)
     unary!("cast_f32_i32", |x| f32x4_convert_i32x4(x)),
     // (y i32; x f32), towards zero, saturating, NaN gives 0
     unary!("cast_i32_f32", |x| i32x4_trunc_sat_f32x4(x)),
     // (y), flat, floats: value
-    kernel!("fill_f32", flat_chunks, |job, chunk, _| unsafe { flat(job, chunk, 1, |[]| splat(job.floats[0])) }),
+    kernel!("fill_f32", flat_chunks, |job, chunk, _| unsafe { flat(job, chunk, 1, |[]| [splat(job.floats[0])]) }),
     // a += b, flat
-    kernel!("accumulate_f32", flat_chunks, |job, chunk, _| unsafe { flat(job, chunk, 0, |[a, b]| f32x4_add(a, b)) }),
+    kernel!("accumulate_f32", flat_chunks, |job, chunk, _| unsafe { flat(job, chunk, 0, |[a, b]| [f32x4_add(a, b)]) }),
     // (y; a, b), broadcast
     binary!("add_f32", |a, b| f32x4_add(a, b)),
     binary!("sub_f32", |a, b| f32x4_sub(a, b)),

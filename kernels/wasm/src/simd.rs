@@ -37,6 +37,13 @@ pub unsafe fn load_upto(p: *const f32, lanes: usize) -> v128 {
     }
 }
 
+/// The first `lanes` ≤ 4 elements, `filler` behind them.
+#[inline(always)]
+pub unsafe fn load_or(p: *const f32, lanes: usize, filler: f32) -> v128 {
+    let inside = i32x4_lt(i32x4(0, 1, 2, 3), i32x4_splat(lanes as i32));
+    select(inside, unsafe { load_upto(p, lanes) }, splat(filler))
+}
+
 /// Stores the first `count` < 4 elements.
 #[inline(always)]
 pub unsafe fn store_part(p: *mut f32, x: v128, count: usize) {
@@ -92,18 +99,20 @@ const ROUNDER: f32 = 12_582_912.0;
 /// eˣ, ≤ 1 ulp. x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial (coefficients: Cephes).
 #[inline(always)]
 pub fn exp(x: v128) -> v128 {
-    // Beyond these bounds the result is 0 or infinity anyway, and n stays small; pmin and pmax keep a NaN in x.
-    let x = f32x4_pmin(f32x4_pmax(x, splat(-104.0)), splat(89.0));
-    let rounded = fma(x, splat(core::f32::consts::LOG2_E), splat(ROUNDER));
+    // Beyond these bounds the result is 0 or infinity anyway, and n stays small.
+    let bounded = f32x4_pmin(f32x4_pmax(x, splat(-104.0)), splat(89.0));
+    let rounded = fma(bounded, splat(core::f32::consts::LOG2_E), splat(ROUNDER));
     let n = f32x4_sub(rounded, splat(ROUNDER));
-    let r = fma(n, splat(-LN_2.1), fma(n, splat(-LN_2.0), x));
+    let r = fma(n, splat(-LN_2.1), fma(n, splat(-LN_2.0), bounded));
     let p = polynomial(r, [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_1e-4]);
     let p = f32x4_add(fma(f32x4_mul(r, r), p, r), splat(1.0));
     // 2^n in two factors, since it may be out of range where the result is not (n = 128, or a denormal result).
     let n = i32x4_sub(rounded, splat(ROUNDER));
     let half = i32x4_shr(n, 1);
     let power = |n| i32x4_add(i32x4_shl(n, 23), splat(1.0));
-    f32x4_mul(f32x4_mul(p, power(half)), power(i32x4_sub(n, half)))
+    let y = f32x4_mul(f32x4_mul(p, power(half)), power(i32x4_sub(n, half)));
+    // With relaxed SIMD, LLVM makes relaxed_min and relaxed_max of pmin and pmax, which may drop a NaN.
+    select(f32x4_ne(x, x), x, y)
 }
 
 /// Natural logarithm, ≤ 1 ulp. x = 2^n·(1 + f) with √½ ≤ 1 + f < √2; ln(1 + f) by a polynomial (coefficients: Cephes).
@@ -155,32 +164,29 @@ pub fn tanh(x: v128) -> v128 {
     copy_sign(select(f32x4_lt(t, splat(0.625)), near, far), x)
 }
 
-/// Φ(x) = ½·erfc(−x/√2), ≤ 4 ulp for x ≥ −5 and an absolute error below 1e-12 beyond. erf near 0 and ln erfc elsewhere by
-/// polynomials (coefficients: N. Juffa).
+/// Φ(x) = ½·erfc(−x/√2), ≤ 6 ulp for x ≥ −1; below, rounding the exponent adds up to a relative error of 4e-6 at x = −10.
+/// erfc(z) = t·e^(−z² + P(t)), z = |x|/√2, t = 1/(1 + z/2) (Numerical Recipes, 2nd edition, "erfcc").
 #[inline(always)]
 pub fn normal_cdf(x: v128) -> v128 {
-    let z = f32x4_mul(x, splat(core::f32::consts::FRAC_1_SQRT_2));
-    let t = f32x4_abs(z);
-    let near = polynomial(
-        f32x4_mul(z, z),
-        [1.283_791_7e-1, -3.761_253_4e-1, 1.128_199_25e-1, -2.676_813_5e-2, 4.991_194_2e-3, -5.967_617e-4],
-    );
-    let near = fma(splat(0.5), fma(near, z, z), splat(0.5));
-    let far = polynomial(
+    let z = f32x4_mul(f32x4_abs(x), splat(core::f32::consts::FRAC_1_SQRT_2));
+    let t = f32x4_div(splat(1.0), fma(z, splat(0.5), splat(1.0)));
+    let p = polynomial(
         t,
         [
-            -1.287_175_1e-1,
-            -6.348_468_7e-1,
-            -1.067_777_9e-1,
-            2.425_462_2e-2,
-            -3.883_964_4e-3,
-            3.831_971_3e-4,
-            -1.728_534_7e-5,
+            -1.265_512_2,
+            1.000_023_7,
+            0.374_091_96,
+            0.096_784_18,
+            -0.186_288_06,
+            0.278_868_07,
+            -1.135_204,
+            1.488_515_9,
+            -0.822_152_2,
+            0.170_872_77,
         ],
     );
-    let tail = f32x4_mul(splat(0.5), exp(f32x4_sub(f32x4_mul(far, t), t)));
-    let far = select(f32x4_lt(x, splat(0.0)), tail, f32x4_sub(splat(1.0), tail));
-    select(f32x4_lt(t, splat(0.927_734_4)), near, far)
+    let tail = f32x4_mul(f32x4_mul(t, splat(0.5)), exp(fma(f32x4_mul(x, splat(-0.5)), x, p)));
+    select(f32x4_lt(x, splat(0.0)), tail, f32x4_sub(splat(1.0), tail))
 }
 
 /// a^b lane by lane through the standard library, which is correct where e^(b·ln a) in single precision is not.
@@ -239,10 +245,40 @@ pub fn sum(count: usize, terms: impl Fn(usize, usize) -> v128) -> f32 {
 /// Largest element of a row; NaN if any is, −∞ if there is none.
 #[inline(always)]
 pub unsafe fn max(x: *const f32, count: usize) -> f32 {
-    let vector = |i: usize, lanes: usize| {
-        let index = i32x4(0, 1, 2, 3);
-        let inside = i32x4_lt(index, i32x4_splat(lanes as i32));
-        select(inside, unsafe { load_upto(x.add(i), lanes) }, splat(f32::NEG_INFINITY))
-    };
+    let vector = |i: usize, lanes: usize| unsafe { load_or(x.add(i), lanes, f32::NEG_INFINITY) };
     horizontal_max(fold(count, splat(f32::NEG_INFINITY), vector, |a, b| f32x4_max(a, b)))
+}
+
+/// outputs[k][i] = f(inputs[i · step])[k] for i < count; a step is 1, or 0 at four copies of one element. An output may be
+/// an input.
+#[inline(always)]
+pub unsafe fn map_steps<const N: usize, const M: usize>(
+    outputs: [*mut f32; M],
+    inputs: [(*const f32, usize); N],
+    count: usize,
+    f: impl Fn([v128; N]) -> [v128; M],
+) {
+    let whole = count - count % LANES;
+    unsafe {
+        for i in (0..whole).step_by(LANES) {
+            let y = f(inputs.map(|(x, step)| load(x.add(i * step))));
+            (0..M).for_each(|k| store(outputs[k].add(i), y[k]));
+        }
+        let rest = count - whole;
+        if rest > 0 {
+            let y = f(inputs.map(|(x, step)| load_part(x.add(whole * step), rest)));
+            (0..M).for_each(|k| store_part(outputs[k].add(whole), y[k], rest));
+        }
+    }
+}
+
+/// outputs[k][i] = f(inputs[i])[k] for i < count.
+#[inline(always)]
+pub unsafe fn map<const N: usize, const M: usize>(
+    outputs: [*mut f32; M],
+    inputs: [*const f32; N],
+    count: usize,
+    f: impl Fn([v128; N]) -> [v128; M],
+) {
+    unsafe { map_steps(outputs, inputs.map(|x| (x, 1)), count, f) }
 }
