@@ -40,7 +40,12 @@ export interface GoldenBatch extends Pick<BatchRows, 'forest' | 'ids'> {
 }
 
 /** `virtual` rows stand before every sequence once, as the root that all share. */
-export function goldenBatch(numbers: ReadonlyMap<string, Numbers>, batch: number, rows: number, virtual = 0): GoldenBatch {
+export function goldenBatch(
+  numbers: ReadonlyMap<string, Numbers>,
+  batch: number,
+  rows: number,
+  virtual = 0,
+): GoldenBatch {
   const field = (name: string): Numbers => numbers.get(`batch${batch}.${name}`) as Numbers;
   const [ids, mask, labels] = [field('input_ids'), field('attention_mask'), field('labels')];
   const T = ids.length / rows;
