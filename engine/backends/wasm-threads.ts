@@ -27,6 +27,8 @@ export class Threads {
       });
       worker.unref();
     });
+    // Node learns when a worker's event loop started at the first look, and reports 0 instead of -1 if that is too late.
+    this.poll();
   }
 
   /** Starts `count` workers. @throws the first worker's reason if one cannot start; none is left running then */
