@@ -25,15 +25,16 @@ export function bosTemplate(id: number, token: string): Component {
 export function mergesOf(ids: ReadonlyMap<string, number>, bestFirst: Iterable<string>): [string, string][] {
   const merges: [string, string][] = [];
   for (const token of bestFirst) {
-    const cuts: [left: number, right: number, at: number][] = [];
+    const cuts: [left: string, right: string][] = [];
     for (let at = 1; at < token.length; at++) {
-      const left = ids.get(token.slice(0, at));
-      if (left === undefined) continue;
-      const right = ids.get(token.slice(at));
-      if (right !== undefined) cuts.push([left, right, at]);
+      const left = token.slice(0, at);
+      if (!ids.has(left)) continue;
+      const right = token.slice(at);
+      if (ids.has(right)) cuts.push([left, right]);
     }
-    cuts.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-    for (const [, , at] of cuts) merges.push([token.slice(0, at), token.slice(at)]);
+    // The left parts of one token have different lengths, so their ids alone decide.
+    if (cuts.length > 1) cuts.sort(([a], [b]) => (ids.get(a) as number) - (ids.get(b) as number));
+    merges.push(...cuts);
   }
   return merges;
 }

@@ -22,8 +22,11 @@ export function compile(json: TokenizerJson, whole?: Engine): Engine {
   return engine;
 }
 
+/** The normalizer, without its dummy prefix if so wanted. The engine prepends to an empty text too, the Rust library does not. */
 function normalizer(component: Component, prefix: boolean): Component {
-  if (component.type === 'Prepend' && !prefix) return { type: 'Sequence', normalizers: [] };
+  if (component.type === 'Prepend') {
+    return { type: 'Replace', pattern: { Regex: '\\A(?=[\\s\\S])' }, content: prefix ? component.prepend : '' };
+  }
   if (component.type !== 'Sequence') return component;
   return { ...component, normalizers: (component.normalizers as Component[]).map((c) => normalizer(c, prefix)) };
 }

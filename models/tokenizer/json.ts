@@ -3,6 +3,8 @@ import { compile } from './engine.ts';
 import type { AddedToken, Decoder, TokenizerJson } from './schema.ts';
 import { type DecodeOptions, type EncodeOptions, StreamDecoder, type Tokenizer } from './tokenizer.ts';
 
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** What a `JsonTokenizer` is made of; every format is read into this. */
 export interface Vocabulary {
   /** Token strings by id, spelt as in tokenizer.json. */
@@ -69,8 +71,11 @@ export class JsonTokenizer implements Tokenizer {
 
   encode(text: string, { continuation = false, bos = this.addsBos && !continuation }: EncodeOptions = {}): number[] {
     const ids = this.#engine(continuation).encode(text, { add_special_tokens: false }).ids;
-    const unknown = (ids as (number | undefined)[]).indexOf(undefined);
-    if (unknown >= 0) throw new Error(`no token for a part of ${JSON.stringify(text.slice(0, 40))}, and no unk token`);
+    if ((ids as (number | undefined)[]).includes(undefined)) {
+      throw new Error(
+        `no token for a part of ${JSON.stringify(text.slice(0, 40))}: the unk token is not in the vocabulary`,
+      );
+    }
     if (!bos) return ids;
     if (this.bosId === undefined) throw new Error('BOS was asked for, but this tokenizer has no BOS token');
     return [this.bosId, ...ids];
@@ -93,7 +98,7 @@ export class JsonTokenizer implements Tokenizer {
   tokenOf(id: number): string {
     const bytes = this.#bytesOf(id, false);
     try {
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+      return strictUtf8.decode(bytes);
     } catch {
       return [...bytes].map((byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`).join('');
     }

@@ -2,7 +2,7 @@ import { FormatError } from '../../engine/file.ts';
 import { addedToken, bosTemplate, mergesOf, uniqueIds } from './build.ts';
 import { pieceDecoder } from './decoder.ts';
 import { type Companions, endIds, JsonTokenizer } from './json.ts';
-import { fields } from './protobuf.ts';
+import { Fields } from './protobuf.ts';
 import type { Component, TokenizerJson } from './schema.ts';
 
 /** SentencePiece's piece types, also those of `tokenizer.ggml.token_type`. */
@@ -104,40 +104,41 @@ export function readSentencePiece(bytes: Uint8Array, source: string): Pieces {
   const spec = { charsmap: 0, addDummyPrefix: 1, removeExtraWhitespaces: 1, escapeWhitespaces: 1 };
   const bad = (message: string) => new FormatError(`${source}: not a SentencePiece model: ${message}`);
 
+  const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   const readPiece = (message: Uint8Array) => {
     const id = pieces.length;
-    let [piece, score, type]: [string | undefined, number, number] = [undefined, 0, PIECE.normal];
-    for (const { field, bytes: text, number } of fields(message, bad)) {
-      if (field === 1 && text) piece = decodePiece(text, id);
-      else if (field === 2) score = number;
-      else if (field === 3) type = number;
+    let [piece, score, type]: [string, number, number] = ['', 0, PIECE.normal];
+    for (const fields = new Fields(message, bad); fields.next(); ) {
+      if (fields.field === 2) score = fields.number;
+      else if (fields.field === 3) type = fields.number;
+      else if (fields.field === 1) {
+        try {
+          piece = utf8.decode(fields.bytes);
+        } catch {
+          throw bad(`piece ${id} is not UTF-8`);
+        }
+      }
     }
-    if (!piece) throw bad(`piece ${id} is empty`);
+    if (piece === '') throw bad(`piece ${id} is empty`);
     pieces.push(piece);
     scores.push(score);
     types.push(type);
-  };
-  const decodePiece = (text: Uint8Array, id: number) => {
-    try {
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(text);
-    } catch {
-      throw bad(`piece ${id} is not UTF-8`);
-    }
   };
   const readInto = <T extends Record<string, number>>(
     message: Uint8Array,
     target: T,
     names: Record<number, keyof T>,
   ) => {
-    for (const { field, number, bytes: data } of fields(message, bad)) {
-      const name = names[field];
-      if (name !== undefined) target[name] = (data ? data.length : number) as T[keyof T];
+    for (const fields = new Fields(message, bad); fields.next(); ) {
+      const name = names[fields.field];
+      if (name !== undefined) target[name] = (fields.bytes?.length ?? fields.number) as T[keyof T];
     }
   };
-  for (const { field, bytes: message } of fields(bytes, bad)) {
+  for (const fields = new Fields(bytes, bad); fields.next(); ) {
+    const message = fields.bytes;
     if (!message) continue;
-    if (field === 1) readPiece(message);
-    else if (field === 2) {
+    if (fields.field === 1) readPiece(message);
+    else if (fields.field === 2) {
       readInto(message, trainer, {
         3: 'modelType',
         24: 'suffix',
@@ -146,7 +147,7 @@ export function readSentencePiece(bytes: Uint8Array, source: string): Pieces {
         41: 'bosId',
         42: 'eosId',
       });
-    } else if (field === 3) {
+    } else if (fields.field === 3) {
       readInto(message, spec, {
         2: 'charsmap',
         3: 'addDummyPrefix',

@@ -29,7 +29,12 @@ export interface Tokenizer {
   readonly eosIds: readonly number[];
   /** Jinja source, see `ChatTemplate`. */
   readonly chatTemplate?: string;
-  /** @throws if BOS is asked of a tokenizer that has none, or the vocabulary has no token for a part of the text. */
+  /**
+   * What the vocabulary cannot spell becomes its unk token, or nothing if it has none (Hugging Face's rule; byte-level and
+   * byte-fallback vocabularies spell everything).
+   *
+   * @throws if BOS is asked of a tokenizer that has none.
+   */
   encode(text: string, options?: EncodeOptions): number[];
   /** Ids without a token (padding rows of the embedding) and incomplete UTF-8 become U+FFFD. @throws RangeError if an id is no index. */
   decode(ids: Iterable<number>, options?: DecodeOptions): string;
