@@ -1,5 +1,13 @@
 // What a CUDA device is to its users. The driver (src/driver) and the simulator (src/sim) both implement `Device`.
-export { CudaError, InvalidPtx, LaunchError, NoDevice, NoDriver, OutOfMemory, PtxVersionUnsupported } from './errors.ts';
+export {
+  CudaError,
+  InvalidPtx,
+  LaunchError,
+  NoDevice,
+  NoDriver,
+  OutOfMemory,
+  PtxVersionUnsupported,
+} from './errors.ts';
 
 /** A 64-bit device address. CUDA's addresses lie below 2^53, so a number holds them exactly. */
 export type DevicePointer = number;

@@ -1,0 +1,94 @@
+/** What a launch did, over all of its blocks. */
+export interface LaunchCounts {
+  /** Warp instructions, and the same weighted by active threads. */
+  warpInstructions: number;
+  threadInstructions: number;
+  /** Warp instructions by class: `load.global`, `f32`, `mma`, `ldmatrix`, `barrier`, … */
+  readonly byClass: Map<string, number>;
+  /** Warp-wide accesses of global memory, the 32-byte sectors they touch, and the bytes that lanes asked for. */
+  readonly global: { loads: AccessCounts; stores: AccessCounts };
+  /** Warp-wide accesses of shared memory: wavefronts they take with bank conflicts, and without. */
+  readonly shared: { loads: WavefrontCounts; stores: WavefrontCounts };
+}
+
+export interface AccessCounts {
+  requests: number;
+  sectors: number;
+  bytes: number;
+}
+export interface WavefrontCounts {
+  requests: number;
+  wavefronts: number;
+  ideal: number;
+  bytes: number;
+}
+
+export function emptyCounts(): LaunchCounts {
+  const access = () => ({ requests: 0, sectors: 0, bytes: 0 });
+  const wavefront = () => ({ requests: 0, wavefronts: 0, ideal: 0, bytes: 0 });
+  return {
+    warpInstructions: 0,
+    threadInstructions: 0,
+    byClass: new Map(),
+    global: { loads: access(), stores: access() },
+    shared: { loads: wavefront(), stores: wavefront() },
+  };
+}
+
+/** Sectors and wavefronts of warp-wide accesses, from the lanes' addresses. */
+export class AccessCounter {
+  counts = emptyCounts();
+
+  /** The counts since the last call. */
+  take(): LaunchCounts {
+    const taken = this.counts;
+    this.counts = emptyCounts();
+    return taken;
+  }
+
+  readonly #seen = new Set<number>();
+  readonly #perBank = new Int32Array(32);
+
+  /** A request to global memory: the distinct 32-byte sectors that the lanes of `mask` touch. */
+  global(addresses: Int32Array, start: number, mask: number, bytes: number, store: boolean): void {
+    if (mask === 0) return;
+    const counts = store ? this.counts.global.stores : this.counts.global.loads;
+    this.#seen.clear();
+    for (let l = 0; l < 32; l++) {
+      if (((mask >>> l) & 1) === 0) continue;
+      this.#seen.add(addresses[start + l] >>> 5);
+      counts.bytes += bytes;
+    }
+    counts.requests++;
+    counts.sectors += this.#seen.size;
+  }
+
+  /**
+   * An access of shared memory. Accesses of 4 bytes or less go in one pass over the warp, of 8 in two halves, of 16 in four
+   * quarters; a pass takes as many wavefronts as the most words that one of the 32 banks has to deliver. Lanes that read the
+   * same word share it. `ideal` is what the distinct words would take without conflicts.
+   */
+  shared(addresses: Int32Array, start: number, mask: number, bytes: number, store: boolean): void {
+    if (mask === 0) return;
+    const counts = store ? this.counts.shared.stores : this.counts.shared.loads;
+    const lanes = bytes <= 4 ? 32 : bytes === 8 ? 16 : 8;
+    counts.requests++;
+    for (let first = 0; first < 32; first += lanes) {
+      this.#seen.clear();
+      this.#perBank.fill(0);
+      let most = 0;
+      for (let l = first; l < first + lanes; l++) {
+        if (((mask >>> l) & 1) === 0) continue;
+        counts.bytes += bytes;
+        for (let k = 0; k < bytes; k += 4) {
+          const word = (addresses[start + l] + k) >>> 2;
+          if (this.#seen.has(word)) continue;
+          this.#seen.add(word);
+          most = Math.max(most, ++this.#perBank[word & 31]);
+        }
+      }
+      counts.wavefronts += most;
+      counts.ideal += Math.ceil(this.#seen.size / 32);
+    }
+  }
+}

@@ -1,0 +1,273 @@
+import type { LaneEmitter, Pair } from '../laneEmitter.ts';
+import { Modifiers } from '../modifiers.ts';
+import type { Operand } from '../ptx.ts';
+import { add64, type LaneInstruction } from './integer.ts';
+
+const types = ['b8', 'u8', 's8', 'b16', 'u16', 's16', 'b32', 'u32', 's32', 'f32', 'b64', 'u64', 's64', 'f64'] as const;
+export const spaceNames = [
+  'global',
+  'const',
+  'shared',
+  'shared::cta',
+  'local',
+  'param',
+  'param::entry',
+  'param::func',
+] as const;
+const scopes = ['cta', 'cluster', 'gpu', 'sys'] as const;
+// Cache operators and hints move data, not values.
+const hints = ['ca', 'cg', 'cs', 'lu', 'cv', 'wb', 'wt', 'nc', 'L2::64B', 'L2::128B', 'L2::256B'] as const;
+const evictions = ['normal', 'unchanged', 'first', 'last'].map((when) => `L1::evict_${when}`);
+
+/** Letter of the typed arrays of a space: GI is global memory as i32, SF shared memory as f32, … */
+type Letter = 'G' | 'S' | 'L' | 'P';
+
+/** State space of an access: undefined is generic. */
+export function letterOf(space: string | undefined): Letter {
+  if (space === undefined || space === 'global' || space === 'const') return 'G';
+  if (space.startsWith('shared')) return 'S';
+  return space === 'local' ? 'L' : 'P';
+}
+
+/** Address operand as a pair of i32 expressions; the high half is '0' where a 32-bit register holds it. */
+export function addressOf(e: LaneEmitter, operand: Operand): Pair {
+  if (operand.kind !== 'address') throw e.error('expected an address');
+  const { base, offset } = operand;
+  if (base === undefined) return [String(offset | 0), String(Math.floor(offset / 2 ** 32))];
+  if (base.kind === 'variable') return e.pair({ ...base, offset: base.offset + offset });
+  if (base.kind !== 'register') throw e.error('expected a register or variable as address');
+  if (base.register.bits === 32) return [offset === 0 ? e.int(base) : e.temp(`(${e.int(base)} + ${offset}) | 0`), '0'];
+  const pair = e.pair(base);
+  return offset === 0 ? pair : add64(e, pair, [String(offset | 0), String(offset < 0 ? -1 : 0)]);
+}
+
+// Shadow bytes of an access (1: written, 2: allocated) all say "written".
+function written(letter: Letter, o: string, bytes: number): string {
+  if (bytes === 1) return `${letter}S1[${o}] === 1`;
+  if (bytes === 2) return `${letter}S2[${o} >>> 1] === 257`;
+  const words = Array.from({ length: bytes / 4 }, (_, k) => `${letter}S4[(${o} >>> 2)${k === 0 ? '' : ` + ${k}`}]`);
+  return words.length === 1 ? `${words[0]} === WRITTEN` : `(${words.join(' & ')}) === WRITTEN`;
+}
+
+/**
+ * Checks an access of `bytes` and names the byte offset in the space's arrays at which to do it: where the access is
+ * illegal, after a report, an unused place at the arena's end.
+ */
+function checkedOffset(
+  e: LaneEmitter,
+  letter: Letter,
+  address: Pair,
+  bytes: number,
+  store: boolean,
+  generic: boolean,
+): string {
+  const { memory } = e.checks;
+  const [lo, hi] = address;
+  const aligned = bytes === 1 ? '' : `(${lo} & ${bytes - 1}) === 0 && `;
+  const o = e.name();
+  const fault = (name: string) => `${name}${store ? 'Store' : 'Load'}(${e.site()}, w, l, ${lo}, ${hi}, ${bytes})`;
+  if (letter === 'G') {
+    if (!memory && !generic) return lo;
+    const safe = memory ? ` && ${aligned}${written('G', lo, bytes)}` : '';
+    e.line(`let ${o} = ${lo}; if (!(${hi} === GLOBAL${safe})) ${o} = ${fault(generic ? 'generic' : 'global')};`);
+  } else if (letter === 'S') {
+    if (!memory) return lo;
+    const wide = hi === '0' ? '' : `${hi} === 0 && `;
+    // What a store marks as written is left to its race check, word by word.
+    const safe = store && bytes >= 4 ? `${wide}${aligned}true` : `${wide}${aligned}${written('S', lo, bytes)}`;
+    e.line(`let ${o} = ${lo}; if (!(${safe})) ${o} = ${fault('shared')};`);
+  } else {
+    const thread = e.uniform(`w * 32 * ${e.layout.localBytes}`);
+    const place = e.temp(`${thread} + l * ${e.layout.localBytes} + ${lo}`);
+    if (!memory) return place;
+    const inside = `(${lo} >>> 0) < ${e.layout.localBytes}`;
+    e.line(
+      `let ${o} = ${place}; if (!(${inside} && ${aligned}${written('L', place, bytes)})) ${o} = ${fault('local')};`,
+    );
+  }
+  return o;
+}
+
+/** Records the lane's address for the counters of global requests or shared wavefronts. */
+export function countAccess(e: LaneEmitter, letter: string, lo: string, bytes: number, store: boolean): void {
+  if (!e.checks.counters || (letter !== 'G' && letter !== 'S')) return;
+  const site = e.site();
+  const lanes = e.name();
+  e.head.push(`let ${lanes} = 0;`);
+  e.line(`${lanes} |= bit; ADDRESSES[${site * 32} + l] = ${lo};`);
+  e.tail.push(`${letter === 'G' ? 'countGlobal' : 'countShared'}(${site}, ${lanes}, ${bytes}, ${store});`);
+}
+
+/** Race bookkeeping of a shared-memory load. */
+function checkSharedRead(e: LaneEmitter, o: string, bytes: number, strong: boolean): void {
+  if (!e.checks.races || !e.checks.memory) return;
+  if (bytes < 4) return e.line(`sharedReadNarrow(${e.site()}, w, l, ${o}, ${bytes}, ${strong});`);
+  const key = e.uniform('KEY[w]');
+  for (let k = 0; k < bytes / 4; k++) {
+    const x = e.temp(`(${o} >>> 2) + ${k}`);
+    if (strong) e.line(`sharedAtomic(${e.site()}, w, l, ${x});`);
+    else {
+      const r = e.temp(`SR[${x}]`);
+      e.line(`if (${r} !== ${key} + l && ${r} !== ${key} + 1024) sharedRead(${e.site()}, w, l, ${x});`);
+    }
+  }
+}
+
+function elementExpression(letter: Letter, type: string, o: string, k: number): string {
+  const bytes = Number(type.slice(1)) / 8;
+  const at = (shift: number, step = 1) => `(${o} >>> ${shift})${k === 0 ? '' : ` + ${k * step}`}`;
+  if (bytes === 1) return `${letter}B[${o} + ${k}]${type === 's8' ? ' << 24 >> 24' : ''}`;
+  if (bytes === 2) return `${letter}H[${at(1)}]${type === 's16' ? ' << 16 >> 16' : ''}`;
+  return `${letter}I[${at(2)}]`;
+}
+
+function loadElement(e: LaneEmitter, letter: Letter, type: string, d: Operand, o: string, k: number): void {
+  if (d.kind === 'sink') return;
+  const bytes = Number(type.slice(1)) / 8;
+  const register = d.kind === 'register' ? d.register.bits : 0;
+  if (bytes === 8) {
+    if (type === 'f64' || e.prefersFloat(d)) return e.setDouble(d, `${letter}D[(${o} >>> 3) + ${k}]`);
+    return e.setPair(d, `${letter}I[(${o} >>> 2) + ${2 * k}]`, `${letter}I[(${o} >>> 2) + ${2 * k + 1}]`);
+  }
+  if (bytes === 4 && register !== 64) {
+    if (e.prefersFloat(d)) return e.setFloat(d, `${letter}F[(${o} >>> 2) + ${k}]`);
+    return e.setInt(d, elementExpression(letter, type, o, k));
+  }
+  const value = e.temp(elementExpression(letter, type, o, k));
+  if (register === 64) e.setPair(d, value, type[0] === 's' ? `${value} >> 31` : '0');
+  else if (register === 16) e.setInt16(d, value);
+  else e.setInt(d, value);
+}
+
+const load: LaneInstruction = (e, i) => {
+  const m = new Modifiers(i);
+  const strong = m.take('volatile', 'relaxed', 'acquire', 'weak');
+  m.take(...scopes);
+  const space = m.take(...spaceNames);
+  while (m.take(...hints, ...evictions, 'L1::no_allocate') !== undefined);
+  const vector = m.take('v2', 'v4');
+  const type = m.need(...types);
+  m.end();
+  const [d, a] = i.operands;
+  const elements = d.kind === 'vector' ? d.elements : [d];
+  if (elements.length !== Number(vector?.slice(1) ?? 1)) throw e.error(`expected ${vector ?? 'one register'}`);
+  const bytes = (Number(type.slice(1)) / 8) * elements.length;
+  let letter = letterOf(space);
+  let address = addressOf(e, a);
+  if (letter === 'P') {
+    const base = a.kind === 'address' && a.base?.kind === 'variable' ? a.base.variable : undefined;
+    if (base !== undefined && !e.layout.params.has(base)) letter = 'L';
+    else return loadParam(e, type, elements, address[0], bytes, base !== undefined);
+  }
+  if (letter === 'L' || letter === 'S') address = [e.temp(address[0]), address[1]];
+  const o = checkedOffset(e, letter, address, bytes, false, space === undefined);
+  countAccess(e, letter, address[0], bytes, false);
+  if (letter === 'S') checkSharedRead(e, o, bytes, strong !== undefined && strong !== 'weak');
+  for (const [k, element] of elements.entries()) loadElement(e, letter, type, element, o, k);
+};
+
+// Kernel parameters are the same for all lanes: they are read once, before the loop.
+function loadParam(
+  e: LaneEmitter,
+  type: string,
+  elements: readonly Operand[],
+  o: string,
+  bytes: number,
+  constant: boolean,
+): void {
+  if (constant && Number(o) + bytes > e.layout.paramBytes)
+    throw e.error(`reads beyond the ${e.layout.paramBytes} parameter bytes`);
+  for (const [k, d] of elements.entries()) {
+    if (!constant) {
+      loadElement(e, 'P', type, d, `(${o} & 4095)`, k);
+      continue;
+    }
+    const size = Number(type.slice(1)) / 8;
+    const at = Number(o) + k * size;
+    if (size === 8) {
+      if (e.prefersFloat(d)) e.setDouble(d, e.uniform(`PD[${at / 8}]`));
+      else e.setPair(d, e.uniform(`PI[${at / 4}]`), e.uniform(`PI[${at / 4 + 1}]`));
+    } else if (size === 4 && e.prefersFloat(d)) e.setFloat(d, e.uniform(`PF[${at / 4}]`));
+    else loadElement(e, 'P', type, d, String(at), 0);
+  }
+}
+
+/** Value of a stored element as an i32, number or pair expression. */
+function storeElement(
+  e: LaneEmitter,
+  letter: Letter,
+  type: string,
+  source: Operand,
+  o: string,
+  k: number,
+  strong: boolean,
+): void {
+  const bytes = Number(type.slice(1)) / 8;
+  const races = letter === 'S' && e.checks.races && e.checks.memory;
+  const marks = letter === 'S' && e.checks.memory;
+  const word = (index: number, array: 'I' | 'F', value: string) => {
+    if (!marks) return e.line(`${letter}${array}[(${o} >>> 2) + ${index}] = ${value};`);
+    const x = e.name();
+    const slow = `sharedWrite${array}(${e.site()}, w, l, ${x}, ${value}, ${strong})`;
+    const same = races ? ` || SW[${x}] !== ${e.uniform('KEY[w]')} + l || SR[${x}] !== 0` : '';
+    e.line(`let ${x} = (${o} >>> 2) + ${index}; if (SS4[${x}] !== WRITTEN${same}) ${x} = ${slow};`);
+    e.line(`S${array}[${x}] = ${value};`);
+  };
+  if (bytes === 8) {
+    if (letter !== 'S' && source.kind !== 'integer' && (source.kind === 'float' || e.prefersFloat(source))) {
+      return e.line(`${letter}D[(${o} >>> 3) + ${k}] = ${e.double(source)};`);
+    }
+    const [lo, hi] = e.pair(source);
+    word(2 * k, 'I', lo);
+    return word(2 * k + 1, 'I', hi);
+  }
+  // A narrow type stores the low bits of a wider register.
+  const raw = () => (source.kind === 'register' && source.register.bits === 64 ? e.pair(source)[0] : e.int(source));
+  if (bytes === 4) {
+    if (source.kind === 'float' ? source.bits === undefined : e.prefersFloat(source)) {
+      const value = e.float(source);
+      if (letter !== 'S')
+        return e.line(
+          `if (${value} === ${value}) ${letter}F[(${o} >>> 2) + ${k}] = ${value}; else ${letter}I[(${o} >>> 2) + ${k}] = 0x7fffffff;`,
+        );
+      return word(k, 'F', value);
+    }
+    return word(k, 'I', raw());
+  }
+  if (races) e.line(`sharedWriteNarrow(${e.site()}, w, l, ${o} + ${k * bytes}, ${bytes}, ${raw()}, ${strong});`);
+  e.line(bytes === 1 ? `${letter}B[${o} + ${k}] = ${raw()};` : `${letter}H[(${o} >>> 1) + ${k}] = ${raw()};`);
+}
+
+const store: LaneInstruction = (e, i) => {
+  const m = new Modifiers(i);
+  const strong = m.take('volatile', 'relaxed', 'release', 'weak');
+  m.take(...scopes);
+  const space = m.take(...spaceNames);
+  while (m.take(...hints, ...evictions, 'L1::no_allocate') !== undefined);
+  const vector = m.take('v2', 'v4');
+  const type = m.need(...types);
+  m.end();
+  const [a, source] = i.operands;
+  const elements = source.kind === 'vector' ? source.elements : [source];
+  if (elements.length !== Number(vector?.slice(1) ?? 1)) throw e.error(`expected ${vector ?? 'one register'}`);
+  if (space === 'const') throw e.error('cannot store to .const');
+  const bytes = (Number(type.slice(1)) / 8) * elements.length;
+  let letter = letterOf(space);
+  if (letter === 'P') {
+    if (a.kind !== 'address' || a.base?.kind !== 'variable' || e.layout.params.has(a.base.variable)) {
+      throw e.error("cannot store to the kernel's parameters");
+    }
+    letter = 'L';
+  }
+  let address = addressOf(e, a);
+  if (letter === 'L' || letter === 'S') address = [e.temp(address[0]), address[1]];
+  const o = checkedOffset(e, letter, address, bytes, true, space === undefined);
+  countAccess(e, letter, address[0], bytes, true);
+  for (const [k, element] of elements.entries()) {
+    storeElement(e, letter, type, element, o, k, strong !== undefined && strong !== 'weak');
+  }
+  if (space === undefined)
+    e.line(`if (${o} === GENERIC) genericStoreBack(${e.site()}, w, l, ${address[0]}, ${address[1]}, ${bytes});`);
+};
+
+export const memory: Record<string, LaneInstruction> = { ld: load, st: store };

@@ -1,0 +1,368 @@
+import { CudaError, InvalidPtx, LaunchError } from '../errors.ts';
+import type {
+  Device,
+  DeviceAttributes,
+  DevicePointer,
+  Dim3,
+  Event,
+  Graph,
+  HostBuffer,
+  Kernel,
+  MemoryInfo,
+  Module,
+  Stream,
+} from '../runtime.ts';
+import { compileKernel } from './compile.ts';
+import { emptyCounts, type LaunchCounts } from './counters.ts';
+import { DeviceMemory, shadow, windows } from './deviceMemory.ts';
+import { type Machine, SimulatedKernel } from './kernel.ts';
+import type { Instrumentation } from './laneEmitter.ts';
+import { parsePtx } from './parser.ts';
+import { PtxError, type PtxModule, type Variable } from './ptx.ts';
+import { formatReport, type Report, Reporter } from './report.ts';
+import { SharedMemory } from './sharedMemory.ts';
+
+export interface SimulatorOptions {
+  /** Compute capability to pretend, default [8, 0]. PTX for a newer target is refused. */
+  computeCapability?: readonly [major: number, minor: number];
+  /** Bytes of device memory, default 1 GiB, at most 2 GiB − 4 KiB. Pages are taken only when touched. */
+  memoryBytes?: number;
+  /** What is checked and counted. Default: all checks, no counters. */
+  checks?: Partial<Instrumentation>;
+  /** What findings do: 'throw' (default) makes launch throw LaunchError after the grid ran; 'collect' only keeps them. */
+  onReport?: 'throw' | 'collect';
+  /** Steps (basic blocks of a warp) after which a launch is given up as endless. Default 2^36. */
+  stepLimit?: number;
+}
+
+/** Device over the CPU. Work happens when it is queued: streams, events and copies are done as soon as the call returns. */
+export interface Simulator extends Device {
+  /** Findings since the device was opened, in order. */
+  readonly reports: readonly Report[];
+  /** What the launches since the last `resetCounts` did, together; all zero unless `checks.counters` is on. */
+  readonly counts: LaunchCounts;
+  resetCounts(): void;
+}
+
+const defaultChecks: Instrumentation = { memory: true, uninitialised: true, races: true, sync: true, counters: false };
+const base = windows.GLOBAL * 2 ** 32;
+
+/** Opens a simulated device. */
+export function openSimulator(options: SimulatorOptions = {}): Simulator {
+  return new SimulatedDevice(options);
+}
+
+class SimulatedDevice implements Simulator {
+  readonly name: string;
+  readonly simulated = true;
+  readonly attributes: DeviceAttributes;
+  readonly defaultStream: Stream;
+  readonly reports: Report[] = [];
+  counts = emptyCounts();
+  readonly #machine: Machine;
+  readonly #throws: boolean;
+  #recording: { stream: Stream; work: (() => void)[] } | undefined;
+  #disposed = false;
+
+  constructor({
+    computeCapability = [8, 0],
+    memoryBytes = 2 ** 30,
+    checks,
+    onReport = 'throw',
+    stepLimit = 2 ** 36,
+  }: SimulatorOptions) {
+    if (!(memoryBytes > 2 ** 16 && memoryBytes <= 2 ** 31 - 4096)) {
+      throw new RangeError(`memoryBytes ${memoryBytes}: expected 64 KiB to 2 GiB − 4 KiB`);
+    }
+    const instrumentation = { ...defaultChecks, ...checks };
+    const size = Math.ceil(memoryBytes / 4096) * 4096;
+    this.name = `simulator sm_${computeCapability.join('')}`;
+    this.attributes = attributesOf(computeCapability, size);
+    const reporter = new Reporter();
+    this.#machine = {
+      attributes: this.attributes,
+      checks: instrumentation,
+      global: new DeviceMemory(size, instrumentation.uninitialised),
+      shared: new SharedMemory(reporter, instrumentation.races),
+      reporter,
+      stepLimit,
+    };
+    this.#throws = onReport === 'throw';
+    this.defaultStream = this.createStream();
+  }
+
+  loadModule(ptx: string, name = 'module'): Module {
+    this.#check();
+    const parsed = attempt(name, () => parsePtx(ptx));
+    const capability = this.attributes.computeCapability;
+    const target = Number(/^sm_(\d+)/.exec(parsed.target)?.[1] ?? Number.NaN);
+    if (!(target <= capability[0] * 10 + capability[1])) {
+      const log = `.target ${parsed.target}, the simulated device is sm_${capability.join('')}`;
+      throw new InvalidPtx('CUDA_ERROR_NO_BINARY_FOR_GPU', `${name}: ${log}`, log);
+    }
+    return new SimulatedModule(this.#machine, parsed, name);
+  }
+
+  alloc(bytes: number): DevicePointer {
+    this.#check();
+    return base + this.#machine.global.alloc(bytes);
+  }
+
+  free(pointer: DevicePointer): void {
+    this.#check();
+    if (!this.#machine.global.free(pointer - base)) {
+      throw new CudaError(
+        'CUDA_ERROR_INVALID_VALUE',
+        `free of 0x${pointer.toString(16)}, which alloc did not return or which is free already`,
+      );
+    }
+  }
+
+  allocHost(bytes: number): HostBuffer {
+    this.#check();
+    return { bytes: new Uint8Array(bytes), [Symbol.dispose]() {} };
+  }
+
+  memoryInfo(): MemoryInfo {
+    const { size, used } = this.#machine.global;
+    return { freeBytes: size - used, totalBytes: size };
+  }
+
+  writeAsync(destination: DevicePointer, source: Uint8Array, stream?: Stream): void {
+    this.#queue(stream, () => {
+      const offset = this.#range(destination, source.length, 'write');
+      this.#machine.global.data.bytes.set(source, offset);
+      this.#machine.global.shadow.bytes.fill(shadow.written, offset, offset + source.length);
+    });
+  }
+
+  readAsync(destination: Uint8Array, source: DevicePointer, stream?: Stream): void {
+    this.#queue(stream, () => {
+      const offset = this.#range(source, destination.length, 'read');
+      destination.set(this.#machine.global.data.bytes.subarray(offset, offset + destination.length));
+    });
+  }
+
+  copyAsync(destination: DevicePointer, source: DevicePointer, bytes: number, stream?: Stream): void {
+    this.#queue(stream, () => {
+      const to = this.#range(destination, bytes, 'copy to');
+      const from = this.#range(source, bytes, 'copy from');
+      const { data, shadow: state } = this.#machine.global;
+      data.bytes.copyWithin(to, from, from + bytes);
+      // Unwritten bytes stay unwritten where they arrive.
+      state.bytes.copyWithin(to, from, from + bytes);
+    });
+  }
+
+  memsetAsync(destination: DevicePointer, value: number, bytes: number, stream?: Stream): void {
+    this.#queue(stream, () => {
+      const offset = this.#range(destination, bytes, 'memset');
+      this.#machine.global.data.bytes.fill(value, offset, offset + bytes);
+      this.#machine.global.shadow.bytes.fill(shadow.written, offset, offset + bytes);
+    });
+  }
+
+  launch(kernel: Kernel, grid: Dim3, block: Dim3, sharedBytes: number, args: Uint8Array, stream?: Stream): void {
+    if (!(kernel instanceof SimulatedKernel))
+      throw new CudaError('CUDA_ERROR_INVALID_HANDLE', `${kernel.name} is no kernel of ${this.name}`);
+    const captured = this.#recording === undefined ? args : args.slice();
+    this.#queue(stream, () => this.#run(kernel, grid, block, sharedBytes, captured));
+  }
+
+  #run(kernel: SimulatedKernel, grid: Dim3, block: Dim3, sharedBytes: number, args: Uint8Array): void {
+    const { reporter } = this.#machine;
+    reporter.begin();
+    const counts = kernel.run(grid, block, sharedBytes, args);
+    if (counts !== undefined) addCounts(this.counts, counts);
+    if (reporter.reports.length === 0) return;
+    this.reports.push(...reporter.reports);
+    if (!this.#throws) return;
+    const shown = reporter.reports.slice(0, 8).map(formatReport).join('\n');
+    throw new LaunchError(
+      'CUDA_ERROR_LAUNCH_FAILED',
+      `${kernel.name}: ${reporter.total} findings of the simulator's checks\n${shown}`,
+    );
+  }
+
+  resetCounts(): void {
+    this.counts = emptyCounts();
+  }
+
+  createStream(): Stream {
+    return { synchronize: async () => this.#check(), query: () => true, wait: () => {}, [Symbol.dispose]() {} };
+  }
+
+  createEvent(): Event {
+    let time = Number.NaN;
+    const event: Event & { readonly time: number } = {
+      get time() {
+        return time;
+      },
+      record: (stream?: Stream) =>
+        this.#queue(stream, () => {
+          time = performance.now();
+        }),
+      query: () => true,
+      synchronize: async () => {},
+      elapsedSince: (start: Event) => time - (start as typeof event).time,
+      [Symbol.dispose]() {},
+    };
+    return event;
+  }
+
+  async synchronize(): Promise<void> {
+    this.#check();
+  }
+
+  capture(stream: Stream, record: () => void): Graph {
+    this.#check();
+    const work: (() => void)[] = [];
+    this.#recording = { stream, work };
+    try {
+      record();
+    } finally {
+      this.#recording = undefined;
+    }
+    return {
+      launch: (on?: Stream) => work.forEach((step) => void this.#queue(on, step)),
+      [Symbol.dispose]: () => void (work.length = 0),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+  }
+
+  #queue(stream: Stream | undefined, work: () => void): void {
+    this.#check();
+    if (this.#recording !== undefined && this.#recording.stream === (stream ?? this.defaultStream))
+      this.#recording.work.push(work);
+    else work();
+  }
+
+  #check(): void {
+    if (this.#disposed) throw new CudaError('CUDA_ERROR_CONTEXT_IS_DESTROYED', `${this.name} is disposed`);
+  }
+
+  #range(pointer: DevicePointer, bytes: number, what: string): number {
+    const offset = pointer - base;
+    if (bytes > 0 && !this.#machine.global.owns(offset, bytes)) {
+      throw new CudaError(
+        'CUDA_ERROR_INVALID_VALUE',
+        `${what} of ${bytes} bytes at 0x${pointer.toString(16)}: not within an allocation`,
+      );
+    }
+    return offset;
+  }
+}
+
+class SimulatedModule implements Module {
+  readonly infoLog = '';
+  readonly #machine: Machine;
+  readonly #name: string;
+  readonly #kernels: ReadonlyMap<string, SimulatedKernel>;
+  readonly #globals = new Map<Variable, number>();
+
+  constructor(machine: Machine, parsed: PtxModule, name: string) {
+    this.#machine = machine;
+    this.#name = name;
+    const own = [...parsed.functions.values()].flatMap((fn) => fn.variables);
+    const variables = [...parsed.variables, ...own].filter(({ space }) => space === 'global' || space === 'const');
+    for (const variable of variables) this.#globals.set(variable, machine.global.alloc(Math.max(variable.bytes, 1)));
+    for (const variable of variables) this.#initialise(variable, variables);
+    const entries = [...parsed.functions.values()].filter((fn) => fn.entry && fn.body !== undefined);
+    this.#kernels = new Map(
+      entries.map((entry) => {
+        const compiled = attempt(name, () => compileKernel(parsed, entry, this.#globals, machine.checks));
+        return [entry.name, new SimulatedKernel(machine, compiled)];
+      }),
+    );
+  }
+
+  // Module variables without initialiser are zero, as the driver makes them.
+  #initialise(variable: Variable, all: readonly Variable[]): void {
+    const { data, shadow: state } = this.#machine.global;
+    const offset = this.#globals.get(variable)!;
+    data.bytes.fill(0, offset, offset + variable.bytes);
+    if (variable.initial !== undefined) data.bytes.set(variable.initial, offset);
+    for (const relocation of variable.relocations) {
+      const target = all.find((other) => other.name === relocation.symbol);
+      if (target === undefined)
+        throw new InvalidPtx('CUDA_ERROR_INVALID_PTX', `${this.#name}: unknown name ${relocation.symbol}`, '');
+      data.ints[(offset + relocation.offset) >>> 2] = this.#globals.get(target)! + relocation.addend;
+      data.ints[((offset + relocation.offset) >>> 2) + 1] = windows.GLOBAL;
+    }
+    state.bytes.fill(shadow.written, offset, offset + variable.bytes);
+  }
+
+  getFunction(name: string): Kernel {
+    const kernel = this.#kernels.get(name);
+    if (kernel === undefined) {
+      throw new CudaError(
+        'CUDA_ERROR_NOT_FOUND',
+        `${this.#name} has no kernel ${name}; it has ${[...this.#kernels.keys()].join(', ') || 'none'}`,
+      );
+    }
+    return kernel;
+  }
+
+  getGlobal(name: string): { pointer: DevicePointer; bytes: number } {
+    for (const [variable, offset] of this.#globals) {
+      if (variable.name === name) return { pointer: base + offset, bytes: variable.bytes };
+    }
+    throw new CudaError('CUDA_ERROR_NOT_FOUND', `${this.#name} has no variable ${name}`);
+  }
+
+  [Symbol.dispose](): void {
+    for (const offset of this.#globals.values()) this.#machine.global.free(offset);
+    this.#globals.clear();
+  }
+}
+
+function attempt<T>(name: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof PtxError)) throw error;
+    throw new InvalidPtx('CUDA_ERROR_INVALID_PTX', `${name}: ${error.message}`, error.message, { cause: error });
+  }
+}
+
+function addCounts(sum: LaunchCounts, counts: LaunchCounts): void {
+  sum.warpInstructions += counts.warpInstructions;
+  sum.threadInstructions += counts.threadInstructions;
+  for (const [name, n] of counts.byClass) sum.byClass.set(name, (sum.byClass.get(name) ?? 0) + n);
+  for (const space of ['global', 'shared'] as const) {
+    for (const way of ['loads', 'stores'] as const) {
+      const to = sum[space][way] as unknown as Record<string, number>;
+      for (const [key, n] of Object.entries(counts[space][way])) to[key] += n;
+    }
+  }
+}
+
+// Limits of the architectures that matter, from the CUDA programming guide's table of compute capabilities.
+function attributesOf(capability: readonly [number, number], totalMemory: number): DeviceAttributes {
+  const sm = capability[0] * 10 + capability[1];
+  const optin = sm >= 90 ? 227 : sm === 80 || sm === 87 ? 163 : sm >= 80 ? 99 : 64;
+  return {
+    computeCapability: capability,
+    multiprocessors: 1,
+    warpSize: 32,
+    maxThreadsPerBlock: 1024,
+    maxThreadsPerMultiprocessor: sm === 75 ? 1024 : sm === 80 || sm >= 90 ? 2048 : 1536,
+    maxBlocksPerMultiprocessor: sm >= 90 || sm === 80 ? 32 : 16,
+    maxRegistersPerBlock: 65536,
+    maxRegistersPerMultiprocessor: 65536,
+    sharedMemoryPerBlock: 49152,
+    sharedMemoryPerBlockOptin: optin * 1024,
+    sharedMemoryPerMultiprocessor: (optin + 1) * 1024,
+    maxGrid: [2147483647, 65535, 65535],
+    maxBlock: [1024, 1024, 64],
+    l2Bytes: 0,
+    clockKHz: 0,
+    memoryClockKHz: 0,
+    memoryBusBits: 0,
+    totalMemory,
+    memoryPools: true,
+  };
+}
