@@ -29,7 +29,7 @@ export function pieceDecoder(byteFallback: boolean, dropsSpace: boolean): Decode
   const bytes = (token: string) => {
     const byte = byteFallback ? /^<0x([0-9A-Fa-f]{2})>$/.exec(token) : null;
     return byte
-      ? Uint8Array.of(Number.parseInt(byte[1] as string, 16))
+      ? Uint8Array.of(Number.parseInt(byte[1], 16))
       : new TextEncoder().encode(token.replaceAll('\u2581', ' '));
   };
   return { bytes, dropsSpace };

@@ -115,8 +115,8 @@ class Metadata {
 
   #refuse(key: string, expected: string): never {
     const value = this.#get(key);
-    const found =
-      value === undefined ? 'missing' : Array.isArray(value) ? `an array of ${value.length}` : inspect(value);
+    const length = typeof value === 'object' ? (value as { length?: number } | null)?.length : undefined;
+    const found = length !== undefined ? `an array of ${length}` : value === undefined ? 'missing' : inspect(value);
     throw new FormatError(`${this.#source}: tokenizer.ggml.${key} is ${found}, expected ${expected}`);
   }
 }

@@ -90,6 +90,17 @@ function replace(pattern: { String: string } | { Regex: string }, content: strin
   return { type: 'Replace', pattern, content };
 }
 
+/** The settings read of a SentencePiece model, with the defaults of the message; of a byte string, its length. */
+const DEFAULTS = {
+  ...{ modelType: 1, suffix: 0, byteFallback: 0, unkId: 0, bosId: 1, eosId: 2 },
+  ...{ charsmap: 0, addDummyPrefix: 1, removeExtraWhitespaces: 1, escapeWhitespaces: 1 },
+};
+/** Their field numbers in ModelProto's trainer_spec (2) and normalizer_spec (3). */
+const SETTINGS: Record<number, Record<number, keyof typeof DEFAULTS>> = {
+  2: { 3: 'modelType', 24: 'suffix', 35: 'byteFallback', 40: 'unkId', 41: 'bosId', 42: 'eosId' },
+  3: { 2: 'charsmap', 3: 'addDummyPrefix', 4: 'removeExtraWhitespaces', 5: 'escapeWhitespaces' },
+};
+
 /**
  * Reads a SentencePiece `tokenizer.model`: the protobuf message ModelProto of sentencepiece_model.proto.
  *
@@ -99,9 +110,7 @@ export function readSentencePiece(bytes: Uint8Array, source: string): Pieces {
   const pieces: string[] = [];
   const scores: number[] = [];
   const types: number[] = [];
-  // Defaults of the message's optional fields.
-  const trainer = { modelType: 1, suffix: 0, byteFallback: 0, unkId: 0, bosId: 1, eosId: 2 };
-  const spec = { charsmap: 0, addDummyPrefix: 1, removeExtraWhitespaces: 1, escapeWhitespaces: 1 };
+  const settings = { ...DEFAULTS };
   const bad = (message: string) => new FormatError(`${source}: not a SentencePiece model: ${message}`);
 
   const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -124,45 +133,23 @@ export function readSentencePiece(bytes: Uint8Array, source: string): Pieces {
     scores.push(score);
     types.push(type);
   };
-  const readInto = <T extends Record<string, number>>(
-    message: Uint8Array,
-    target: T,
-    names: Record<number, keyof T>,
-  ) => {
-    for (const fields = new Fields(message, bad); fields.next(); ) {
-      const name = names[fields.field];
-      if (name !== undefined) target[name] = (fields.bytes?.length ?? fields.number) as T[keyof T];
-    }
-  };
   for (const fields = new Fields(bytes, bad); fields.next(); ) {
     const message = fields.bytes;
-    if (!message) continue;
-    if (fields.field === 1) readPiece(message);
-    else if (fields.field === 2) {
-      readInto(message, trainer, {
-        3: 'modelType',
-        24: 'suffix',
-        35: 'byteFallback',
-        40: 'unkId',
-        41: 'bosId',
-        42: 'eosId',
-      });
-    } else if (fields.field === 3) {
-      readInto(message, spec, {
-        2: 'charsmap',
-        3: 'addDummyPrefix',
-        4: 'removeExtraWhitespaces',
-        5: 'escapeWhitespaces',
-      });
+    if (message && fields.field === 1) readPiece(message);
+    const names = message && SETTINGS[fields.field];
+    if (!names) continue;
+    for (const inner = new Fields(message, bad); inner.next(); ) {
+      const name = names[inner.field];
+      if (name) settings[name] = inner.bytes?.length ?? inner.number;
     }
   }
   if (pieces.length === 0) throw bad('it has no pieces');
-  if (trainer.modelType !== 2) {
-    const name = ['', 'unigram', '', 'word', 'char'][trainer.modelType] || trainer.modelType;
+  if (settings.modelType !== 2) {
+    const name = ['', 'unigram', '', 'word', 'char'][settings.modelType] || settings.modelType;
     throw new FormatError(`${source}: SentencePiece model type ${name} is not supported, only bpe`);
   }
-  if (spec.charsmap || trainer.suffix) {
-    const setting = spec.charsmap ? 'a normalization rule other than identity' : 'treat_whitespace_as_suffix';
+  if (settings.charsmap || settings.suffix) {
+    const setting = settings.charsmap ? 'a normalization rule other than identity' : 'treat_whitespace_as_suffix';
     throw new FormatError(`${source}: SentencePiece with ${setting} is not supported`);
   }
   const idOf = (id: number) => (id >= 0 && id < pieces.length ? id : undefined);
@@ -170,12 +157,12 @@ export function readSentencePiece(bytes: Uint8Array, source: string): Pieces {
     pieces,
     scores,
     types,
-    unkId: idOf(trainer.unkId),
-    bosId: idOf(trainer.bosId),
-    eosId: idOf(trainer.eosId),
-    byteFallback: trainer.byteFallback !== 0,
-    addDummyPrefix: spec.addDummyPrefix !== 0,
-    removeExtraWhitespaces: spec.removeExtraWhitespaces !== 0,
-    escapeWhitespaces: spec.escapeWhitespaces !== 0,
+    unkId: idOf(settings.unkId),
+    bosId: idOf(settings.bosId),
+    eosId: idOf(settings.eosId),
+    byteFallback: settings.byteFallback !== 0,
+    addDummyPrefix: settings.addDummyPrefix !== 0,
+    removeExtraWhitespaces: settings.removeExtraWhitespaces !== 0,
+    escapeWhitespaces: settings.escapeWhitespaces !== 0,
   };
 }
