@@ -6,6 +6,8 @@
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
+mod attention;
+mod cache;
 mod elementwise;
 mod gemm;
 mod pool;
@@ -24,7 +26,7 @@ macro_rules! kernel_table {
     };
 }
 
-kernel_table!(elementwise, gemm, quant);
+kernel_table!(attention, cache, elementwise, gemm, quant);
 
 /// The names of all kernels joined by newlines; a kernel's index is its line.
 #[wasm_bindgen]

@@ -4,9 +4,9 @@
 //! `gemv` takes the place of all three when there are only a few rows.
 
 mod gemv;
-mod pack;
+pub mod pack;
 mod product;
-mod tile;
+pub mod tile;
 
 use core::marker::PhantomData;
 

@@ -43,8 +43,9 @@ unsafe fn load_lanes<const COUNT: usize>(p: *const f32) -> v128 {
     }
 }
 
+/// Rows become columns.
 #[inline(always)]
-fn transpose(x: [v128; 4]) -> [v128; 4] {
+pub fn transpose(x: [v128; 4]) -> [v128; 4] {
     let low = [i32x4_shuffle::<0, 4, 1, 5>(x[0], x[1]), i32x4_shuffle::<0, 4, 1, 5>(x[2], x[3])];
     let high = [i32x4_shuffle::<2, 6, 3, 7>(x[0], x[1]), i32x4_shuffle::<2, 6, 3, 7>(x[2], x[3])];
     [
@@ -57,9 +58,9 @@ fn transpose(x: [v128; 4]) -> [v128; 4] {
 
 /// Lines of memory: `line(i)` is `i * stride` bytes on.
 #[derive(Clone, Copy)]
-struct Lines {
-    first: *const u8,
-    stride: usize,
+pub struct Lines {
+    pub first: *const u8,
+    pub stride: usize,
 }
 
 impl Lines {
@@ -71,7 +72,7 @@ impl Lines {
 
 /// Transposes elements `begin` … of `COUNT` ≤ 4 lines into columns of `[depth][width]`.
 #[inline(always)]
-unsafe fn pack_along<W: Weight, const COUNT: usize>(
+pub unsafe fn pack_along<W: Weight, const COUNT: usize>(
     lines: Lines,
     begin: usize,
     depth: usize,
@@ -108,7 +109,7 @@ unsafe fn pack_along<W: Weight, const COUNT: usize>(
 
 /// Copies `COUNT` ≤ 4 columns of `depth` lines, `[depth][width]`.
 #[inline(always)]
-unsafe fn pack_across<const COUNT: usize>(lines: Lines, depth: usize, width: usize, out: *mut f32) {
+pub unsafe fn pack_across<const COUNT: usize>(lines: Lines, depth: usize, width: usize, out: *mut f32) {
     unsafe {
         for d in 0..depth {
             store_lanes::<COUNT>(out.add(d * width), load_lanes::<COUNT>(lines.line(d).cast()));
