@@ -58,7 +58,7 @@ export async function replaceFile(path: string, write: (file: FileHandle) => Pro
 }
 
 /** Makes a rename in `folder` survive a crash. Windows cannot open folders and needs no such call. */
-export async function syncFolder(folder: string): Promise<void> {
+async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await open(folder, 'r');
   try {

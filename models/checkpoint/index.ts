@@ -5,7 +5,7 @@ import { openGguf } from './gguf.ts';
 import { openHf } from './hf.ts';
 import { openLlama2c } from './llama2c.ts';
 
-export { type Checkpoint, expectedTensors, type TensorInfo } from './checkpoint.ts';
+export { type Checkpoint, expectedTensors } from './checkpoint.ts';
 
 /**
  * Opens a model for reading, tensor by tensor: a Hugging Face folder, a GGUF file or a llama2.c `.bin` file.

