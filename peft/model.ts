@@ -15,9 +15,13 @@ import {
 import { initialPrompt, type PromptConfig, PromptEmbedding } from './prompt.ts';
 
 /** A loaded adapter: LoRA matrices by module path, or virtual tokens. */
-export type Adapter =
+export type Adapter = {
+  /** Text of the adapter_config.json it was loaded from, which saving writes back byte for byte. */
+  readonly source?: string;
+} & (
   | { readonly method: 'lora'; readonly config: LoraConfig; readonly weights: ReadonlyMap<string, LoraWeights> }
-  | { readonly method: 'prompt'; readonly config: PromptConfig; readonly prompt: PromptEmbedding };
+  | { readonly method: 'prompt'; readonly config: PromptConfig; readonly prompt: PromptEmbedding }
+);
 
 /** A frozen model with adapters, of which one at most is active (peft's PeftModel). */
 export class PeftModel {
@@ -76,14 +80,19 @@ export class PeftModel {
   }
 
   /** Adds a LoRA adapter with given matrices A [r, in], B [out, r] by module path; they become trainable leaves. */
-  addLoraWeights(config: LoraConfig, pairs: ReadonlyMap<string, { a: Tensor; b: Tensor }>, name = 'default'): void {
+  addLoraWeights(
+    config: LoraConfig,
+    pairs: ReadonlyMap<string, { a: Tensor; b: Tensor }>,
+    name = 'default',
+    source?: string,
+  ): void {
     const weights = new Map(
       [...pairs].map(([path, { a, b }]) => [
         path,
         new LoraWeights(a, b, rankAndScale(config, path).scale, config.dropout),
       ]),
     );
-    this.#add(name, { method: 'lora', config, weights });
+    this.#add(name, { method: 'lora', config, weights, source });
   }
 
   /** Adds fresh virtual tokens and makes them the active adapter. */
@@ -97,8 +106,8 @@ export class PeftModel {
   }
 
   /** Adds given virtual tokens [V, C] (a trainable leaf). */
-  addPromptEmbeddings(config: PromptConfig, values: Tensor, name = 'default'): void {
-    this.#add(name, { method: 'prompt', config, prompt: new PromptEmbedding(values) });
+  addPromptEmbeddings(config: PromptConfig, values: Tensor, name = 'default', source?: string): void {
+    this.#add(name, { method: 'prompt', config, prompt: new PromptEmbedding(values), source });
   }
 
   #add(name: string, adapter: Adapter): void {
