@@ -1,24 +1,19 @@
-import { type DeviceMemory, shadow } from './deviceMemory.ts';
+import { type DeviceMemory, shadow, WRITTEN } from './deviceMemory.ts';
 import type { Reporter } from './report.ts';
 import type { SharedMemory } from './sharedMemory.ts';
 
-interface Copy {
-  readonly site: number;
-  readonly lane: number;
-  readonly group: number;
-  readonly to: number;
-  readonly from: number;
-  readonly bytes: number;
-  /** Bytes that come from global memory; the rest is filled with zeros. */
-  readonly valid: number;
-}
+// A pending copy in a warp's queue: lane, group of the lane, target, source, bytes, bytes that come from the source (the rest
+// is filled with zeros).
+const fields = 6;
+const inFlight = shadow.inFlight * 0x01010101;
 
 /**
  * cp.async as the memory model has it: a copy may happen any time until its thread waits for its group, so nothing may touch
  * its target before. Here it happens at the wait, and its target is marked as in flight until then.
  */
 export class AsyncCopies {
-  readonly #pending: Copy[][] = Array.from({ length: 32 }, () => []);
+  readonly #queues = Array.from({ length: 32 }, () => new Int32Array(64 * fields));
+  readonly #lengths = new Int32Array(32);
   /** Groups that each lane has committed. */
   readonly #groups = new Int32Array(32 * 32);
   #global: DeviceMemory;
@@ -39,9 +34,9 @@ export class AsyncCopies {
   }
 
   /** Begins a block: copies that nobody waited for are dropped with the block that made them. */
-  begin(): void {
-    for (const copies of this.#pending) copies.length = 0;
-    this.#groups.fill(0);
+  begin(warps: number): void {
+    this.#lengths.fill(0);
+    this.#groups.fill(0, 0, warps * 32);
   }
 
   issue(
@@ -64,21 +59,29 @@ export class AsyncCopies {
       // The source is read in full words only as far as it is valid, whatever its length.
       if (valid === bytes) from = this.#global.access(this.#reporter, site, w, lane, fromLow, fromHigh, bytes, false);
       else if (valid > 0 && !this.#global.owns(fromLow >>> 0, valid)) {
-        this.#reporter.add(
-          'out-of-bounds',
-          site,
-          w,
-          lane,
-          fromHigh * 2 ** 32 + (fromLow >>> 0),
-          `copy of ${valid} bytes from global memory`,
-        );
+        const address = fromHigh * 2 ** 32 + (fromLow >>> 0);
+        this.#reporter.add('out-of-bounds', site, w, lane, address, `copy of ${valid} bytes from global memory`);
         return;
       }
-      if (this.#checks.races)
-        for (let x = to >>> 2; x < (to + bytes) >>> 2; x++) this.#shared.overwrite(site, w, lane, x);
-      this.#shared.shadow.bytes.fill(shadow.inFlight, to, to + bytes);
+      for (let x = to >>> 2; x < (to + bytes) >>> 2; x++) {
+        if (this.#checks.races) this.#shared.overwrite(site, w, lane, x);
+        this.#shared.shadow.ints[x] = inFlight;
+      }
     }
-    this.#pending[w].push({ site, lane, group: this.#groups[w * 32 + lane], to, from: from >>> 0, bytes, valid });
+    let queue = this.#queues[w];
+    const at = this.#lengths[w];
+    if (at === queue.length) {
+      queue = new Int32Array(2 * at);
+      queue.set(this.#queues[w]);
+      this.#queues[w] = queue;
+    }
+    queue[at] = lane;
+    queue[at + 1] = this.#groups[w * 32 + lane];
+    queue[at + 2] = to;
+    queue[at + 3] = from;
+    queue[at + 4] = bytes;
+    queue[at + 5] = valid;
+    this.#lengths[w] = at + fields;
   }
 
   commit(w: number, lanes: number): void {
@@ -87,22 +90,28 @@ export class AsyncCopies {
 
   /** Completes the copies of all but each lane's latest `allow` groups; −1 completes everything, uncommitted copies too. */
   wait(w: number, lanes: number, allow: number): void {
-    const copies = this.#pending[w];
+    const queue = this.#queues[w];
     let kept = 0;
-    for (const copy of copies) {
-      const done = (lanes >>> copy.lane) & 1 && (allow < 0 || copy.group < this.#groups[w * 32 + copy.lane] - allow);
-      if (done) this.#complete(w, copy);
-      else copies[kept++] = copy;
+    for (let at = 0; at < this.#lengths[w]; at += fields) {
+      const lane = queue[at];
+      const done = (lanes >>> lane) & 1 && (allow < 0 || queue[at + 1] < this.#groups[w * 32 + lane] - allow);
+      if (done) this.#complete(w, lane, queue[at + 2], queue[at + 3], queue[at + 4], queue[at + 5]);
+      else {
+        queue.copyWithin(kept, at, at + fields);
+        kept += fields;
+      }
     }
-    copies.length = kept;
+    this.#lengths[w] = kept;
   }
 
-  #complete(w: number, { lane, to, from, bytes, valid }: Copy): void {
+  #complete(w: number, lane: number, to: number, from: number, bytes: number, valid: number): void {
+    const source = this.#global.data.bytes;
     const target = this.#shared.data.bytes;
-    target.set(this.#global.data.bytes.subarray(from, from + valid), to);
-    if (valid < bytes) target.fill(0, to + valid, to + bytes);
+    for (let k = 0; k < bytes; k++) target[to + k] = k < valid ? source[from + k] : 0;
     if (!this.#checks.memory) return;
-    this.#shared.shadow.bytes.fill(shadow.written, to, to + bytes);
-    if (this.#checks.races) for (let x = to >>> 2; x < (to + bytes) >>> 2; x++) this.#shared.noteWrite(w, lane, x);
+    for (let x = to >>> 2; x < (to + bytes) >>> 2; x++) {
+      this.#shared.shadow.ints[x] = WRITTEN;
+      if (this.#checks.races) this.#shared.noteWrite(w, lane, x);
+    }
   }
 }

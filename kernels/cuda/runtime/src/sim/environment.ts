@@ -117,6 +117,7 @@ export function environment(parts: Parts): Record<string, unknown> {
     wide: boolean,
     offset: number,
     transposed: boolean,
+    base: number,
     destinations: readonly number[],
   ): void => {
     const lanes = 8 * destinations.length;
@@ -130,7 +131,7 @@ export function environment(parts: Parts): Record<string, unknown> {
       for (let x = rowOffsets[l] >>> 2; x < (rowOffsets[l] + 16) >>> 2; x++) shared.read(site, w, l, x);
     }
     if (checks.counters) counter.shared(addresses, site * 32, lanes === 32 ? -1 : (1 << lanes) - 1, 16, false);
-    loadMatrixRows(file.ints, shared.data.halves, rowOffsets, transposed, destinations);
+    loadMatrixRows(file.ints, shared.data.halves, rowOffsets, transposed, base, destinations);
   };
 
   const unassigned = (site: number, w: number, l: number, name: string): void => {
@@ -164,7 +165,7 @@ export function environment(parts: Parts): Record<string, unknown> {
     ...bitFunctions,
     clock: (uniforms: Int32Array) => uniforms[12]++,
     flushHalf: (x: number) => (Math.abs(x) < 2 ** -14 ? x * 0 : x),
-    relu: (x: number) => (x !== x || x > 0 ? x : 0),
+    relu: (x: number) => (Number.isNaN(x) || x > 0 ? x : 0),
     divApprox: (a: number, b: number) => {
       // Divisors beyond 2^126 are treated as infinite.
       const far = Math.abs(b) > 2 ** 126 && Math.abs(b) < Infinity;

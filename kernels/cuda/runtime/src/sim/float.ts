@@ -10,7 +10,7 @@ export type Rounding = 'rn' | 'rz' | 'rm' | 'rp' | 'rna';
 
 /** Bits of an f32. Every NaN becomes PTX's canonical 0x7fffffff. */
 export function bitsOf(value: number): number {
-  if (value !== value) return 0x7fffffff;
+  if (Number.isNaN(value)) return 0x7fffffff;
   singleView[0] = value;
   return singleBits[0];
 }
@@ -58,7 +58,7 @@ export function fma32(a: number, b: number, c: number): number {
 /** Rounds a double (correct, or rounded to odd) to f32. */
 export function roundTo32(x: number, mode: Rounding): number {
   const r = Math.fround(x);
-  if (mode === 'rn' || r === x || x !== x) return r;
+  if (mode === 'rn' || r === x || Number.isNaN(x)) return r;
   let toward: number;
   if (mode === 'rm') toward = -1;
   else if (mode === 'rp') toward = 1;
@@ -93,15 +93,15 @@ export function flush(x: number): number {
 
 /** Clamps to [0, 1]; NaN becomes +0. */
 export function saturate(x: number): number {
-  return x > 0 ? (x < 1 ? x : 1) : 0;
+  return x > 0 ? Math.min(x, 1) : 0;
 }
 
 /** PTX min and max: a NaN operand is ignored unless both are; −0 < +0. */
 export function minNumber(a: number, b: number): number {
-  return a !== a ? b : b !== b ? a : Math.min(a, b);
+  return Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.min(a, b);
 }
 export function maxNumber(a: number, b: number): number {
-  return a !== a ? b : b !== b ? a : Math.max(a, b);
+  return Number.isNaN(a) ? b : Number.isNaN(b) ? a : Math.max(a, b);
 }
 
 /** Rounds to an integral value. */
@@ -145,7 +145,7 @@ function roundToFormat(x: number, format: Format, mode: Rounding): number {
 
 /** f16 bits of a double; NaN is 0x7fff. */
 export function toHalf(x: number, mode: Rounding = 'rn'): number {
-  if (x !== x) return 0x7fff;
+  if (Number.isNaN(x)) return 0x7fff;
   const r = roundToFormat(x, half, mode);
   const sign = r < 0 || Object.is(r, -0) ? 0x8000 : 0;
   const a = Math.abs(r);
@@ -158,7 +158,7 @@ export function toHalf(x: number, mode: Rounding = 'rn'): number {
 
 /** bf16 bits of a double; NaN is 0x7fff. */
 export function toBfloat(x: number, mode: Rounding = 'rn'): number {
-  if (x !== x) return 0x7fff;
+  if (Number.isNaN(x)) return 0x7fff;
   if (mode === 'rn' && Math.fround(x) === x) {
     const bits = bitsOf(x);
     return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
@@ -168,7 +168,7 @@ export function toBfloat(x: number, mode: Rounding = 'rn'): number {
 
 /** tf32 bits (an f32 whose low 13 mantissa bits are zero), rounded to nearest, ties away (`rna`), or another mode. */
 export function toTf32(x: number, mode: Rounding): number {
-  if (x !== x) return 0x7fffffff;
+  if (Number.isNaN(x)) return 0x7fffffff;
   return bitsOf(roundToFormat(x, { mantissa: 10, maxExponent: 127, minExponent: -126 }, mode));
 }
 

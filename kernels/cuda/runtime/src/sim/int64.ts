@@ -84,7 +84,7 @@ export function shr64(lo: number, hi: number, by: number, signed: boolean): numb
 
 /** Integer of a double truncated and clamped to s64 or u64. NaN gives 2^63 (the manual's value for 64-bit destinations). */
 export function fromDouble(x: number, signed: boolean): number {
-  if (x !== x) {
+  if (Number.isNaN(x)) {
     high[0] = -0x80000000;
     return 0;
   }

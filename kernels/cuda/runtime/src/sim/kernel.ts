@@ -140,9 +140,9 @@ export class SimulatedKernel implements Kernel {
           uniforms[4] = y;
           uniforms[5] = z;
           reporter.position.block = [x, y, z];
-          shared.begin(ranges, checks.uninitialised);
+          shared.begin(ranges, warps, checks.uninitialised);
           local.begin(warps * 32);
-          copies.begin();
+          copies.begin(warps);
           for (const mask of masks) for (let w = 0; w < warps; w++) file.ints[w * words + mask] = 0;
           scheduler.run(blocks, threads, words);
           shared.end(ranges);

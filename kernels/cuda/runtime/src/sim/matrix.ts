@@ -16,21 +16,22 @@ export function matrixFunctions(file: Int32Array, floats: Float32Array) {
   function unpackHalf(
     decode: (bits: number) => number,
     k: number,
+    base: number,
     rowsA: readonly number[],
     rowsB: readonly number[],
   ): void {
     for (let lane = 0; lane < 32; lane++) {
       const g = lane >> 2;
       const t = lane & 3;
-      for (const [i, row] of rowsA.entries()) {
+      for (let i = 0; i < rowsA.length; i++) {
         const at = (g + 8 * (i & 1)) * k + 2 * t + 8 * (i >> 1);
-        const pair = file[row + lane];
+        const pair = file[base + rowsA[i] + lane];
         a[at] = decode(pair & 65535);
         a[at + 1] = decode(pair >>> 16);
       }
-      for (const [i, row] of rowsB.entries()) {
+      for (let i = 0; i < rowsB.length; i++) {
         const at = g * k + 2 * t + 8 * i;
-        const pair = file[row + lane];
+        const pair = file[base + rowsB[i] + lane];
         b[at] = decode(pair & 65535);
         b[at + 1] = decode(pair >>> 16);
       }
@@ -38,16 +39,16 @@ export function matrixFunctions(file: Int32Array, floats: Float32Array) {
   }
 
   // tf32 elements: one a register; the low 13 bits are not read.
-  function unpackTf32(k: number, rowsA: readonly number[], rowsB: readonly number[]): void {
+  function unpackTf32(k: number, base: number, rowsA: readonly number[], rowsB: readonly number[]): void {
     for (let lane = 0; lane < 32; lane++) {
       const g = lane >> 2;
       const t = lane & 3;
-      for (const [i, row] of rowsA.entries()) {
-        bits[0] = file[row + lane] & ~0x1fff;
+      for (let i = 0; i < rowsA.length; i++) {
+        bits[0] = file[base + rowsA[i] + lane] & ~0x1fff;
         a[(g + 8 * (i & 1)) * k + t + 4 * (i >> 1)] = single[0];
       }
-      for (const [i, row] of rowsB.entries()) {
-        bits[0] = file[row + lane] & ~0x1fff;
+      for (let i = 0; i < rowsB.length; i++) {
+        bits[0] = file[base + rowsB[i] + lane] & ~0x1fff;
         b[g * k + t + 4 * i] = single[0];
       }
     }
@@ -65,31 +66,32 @@ export function matrixFunctions(file: Int32Array, floats: Float32Array) {
     type: 'f16' | 'bf16' | 'tf32',
     accumulator: 'f32' | 'f16',
     k: number,
+    base: number,
     rowsA: readonly number[],
     rowsB: readonly number[],
     rowsC: readonly number[],
     rowsD: readonly number[],
   ): void {
-    if (type === 'tf32') unpackTf32(k, rowsA, rowsB);
-    else unpackHalf(type === 'f16' ? fromHalf : fromBfloat, k, rowsA, rowsB);
+    if (type === 'tf32') unpackTf32(k, base, rowsA, rowsB);
+    else unpackHalf(type === 'f16' ? fromHalf : fromBfloat, k, base, rowsA, rowsB);
     for (let lane = 0; lane < 32; lane++) {
       const g = lane >> 2;
       const column = 2 * (lane & 3);
       if (accumulator === 'f32') {
-        const r0 = dot(g, column, k, floats[rowsC[0] + lane]);
-        const r1 = dot(g, column + 1, k, floats[rowsC[1] + lane]);
-        const r2 = dot(g + 8, column, k, floats[rowsC[2] + lane]);
-        const r3 = dot(g + 8, column + 1, k, floats[rowsC[3] + lane]);
-        floats[rowsD[0] + lane] = r0;
-        floats[rowsD[1] + lane] = r1;
-        floats[rowsD[2] + lane] = r2;
-        floats[rowsD[3] + lane] = r3;
+        const r0 = dot(g, column, k, floats[base + rowsC[0] + lane]);
+        const r1 = dot(g, column + 1, k, floats[base + rowsC[1] + lane]);
+        const r2 = dot(g + 8, column, k, floats[base + rowsC[2] + lane]);
+        const r3 = dot(g + 8, column + 1, k, floats[base + rowsC[3] + lane]);
+        floats[base + rowsD[0] + lane] = r0;
+        floats[base + rowsD[1] + lane] = r1;
+        floats[base + rowsD[2] + lane] = r2;
+        floats[base + rowsD[3] + lane] = r3;
       } else {
         for (let i = 0; i < 2; i++) {
-          const c = file[rowsC[i] + lane];
+          const c = file[base + rowsC[i] + lane];
           const lo = dot(g + 8 * i, column, k, fromHalf(c));
           const hi = dot(g + 8 * i, column + 1, k, fromHalf(c >>> 16));
-          file[rowsD[i] + lane] = toHalf(lo) | (toHalf(hi) << 16);
+          file[base + rowsD[i] + lane] = toHalf(lo) | (toHalf(hi) << 16);
         }
       }
     }
@@ -107,17 +109,26 @@ export function loadMatrixRows(
   shared: Uint16Array,
   rowOffsets: Int32Array,
   transposed: boolean,
+  base: number,
   destinations: readonly number[],
 ): void {
-  for (const [i, destination] of destinations.entries()) {
-    if (destination < 0) continue;
+  for (let i = 0; i < destinations.length; i++) {
+    if (destinations[i] < 0) continue;
+    const destination = base + destinations[i];
     for (let lane = 0; lane < 32; lane++) {
       const major = lane >> 2;
       const minor = 2 * (lane & 3);
-      const element = (row: number, column: number) => shared[(rowOffsets[8 * i + row] >>> 1) + column];
-      file[destination + lane] = transposed
-        ? element(minor, major) | (element(minor + 1, major) << 16)
-        : element(major, minor) | (element(major, minor + 1) << 16);
+      let low: number;
+      let high: number;
+      if (transposed) {
+        low = shared[(rowOffsets[8 * i + minor] >>> 1) + major];
+        high = shared[(rowOffsets[8 * i + minor + 1] >>> 1) + major];
+      } else {
+        const at = (rowOffsets[8 * i + major] >>> 1) + minor;
+        low = shared[at];
+        high = shared[at + 1];
+      }
+      file[destination + lane] = low | (high << 16);
     }
   }
 }

@@ -14,24 +14,25 @@ interface Split {
 interface Warp {
   readonly all: number;
   live: number;
-  splits: Split[];
+  readonly splits: Split[];
   state: 'ready' | 'waiting' | 'done';
-}
-
-interface Waiter {
-  warp: number;
+  /** The barrier instruction that it executed last. */
+  site: number;
+  lanes: number;
   kind: string;
   operation: string;
-  lanes: number;
+  id: number;
+  expected: number;
   target: number;
-  site: number;
+  votes: number;
 }
 
+/** A named barrier: warps that have come, those of them that wait, and votes of `.red`. */
 interface Barrier {
   threads: number;
   expected: number;
-  waiters: Waiter[];
-  arrivals: { warp: number; time: number }[];
+  readonly waiters: number[];
+  readonly arrivals: { warp: number; time: number }[];
   yes: number;
   no: number;
 }
@@ -64,9 +65,11 @@ export class Scheduler {
   #checkSync: boolean;
   #limit: number;
   #warps: Warp[] = [];
-  #barriers = new Map<number, Barrier>();
+  readonly #barriers = Array.from(
+    { length: 16 },
+    (): Barrier => ({ threads: 0, expected: 0, waiters: [], arrivals: [], yes: 0, no: 0 }),
+  );
   #blockThreads = 0;
-  #pending: (Waiter & { id: number; expected: number; votes: number }) | undefined;
   /** The warp has no other lanes to run: a collective instruction must go on without those that are missing. */
   #forced = false;
   #steps = 0;
@@ -87,15 +90,29 @@ export class Scheduler {
   /** Runs a block of `threads` threads; `words` is the size of a warp's register file. */
   run(functions: readonly BlockFunction[], threads: number, words: number): void {
     this.#blockThreads = Math.ceil(threads / 32) * 32;
-    this.#barriers.clear();
+    for (const barrier of this.#barriers) if (barrier.threads > 0) this.#reset(barrier);
     this.#warps = Array.from({ length: this.#blockThreads / 32 }, (_, w): Warp => {
       const lanes = Math.min(32, threads - 32 * w);
       const all = lanes === 32 ? -1 : (1 << lanes) - 1;
-      return { all, live: all, splits: [{ pc: 0, mask: all, parked: false }], state: 'ready' };
+      return {
+        all,
+        live: all,
+        splits: [{ pc: 0, mask: all, parked: false }],
+        state: 'ready',
+        site: 0,
+        lanes: 0,
+        kind: '',
+        operation: '',
+        id: 0,
+        expected: 0,
+        target: 0,
+        votes: 0,
+      };
     });
     for (;;) {
       let ran = false;
-      for (const [w, warp] of this.#warps.entries()) {
+      for (let w = 0; w < this.#warps.length; w++) {
+        const warp = this.#warps[w];
         if (warp.state !== 'ready') continue;
         ran = true;
         this.#runWarp(functions, warp, w, w * words);
@@ -145,7 +162,7 @@ export class Scheduler {
         }
         case outcomes.BARRIER:
           this.#join(others, control[2], mask, false);
-          if (this.#arrive(warp)) return;
+          if (this.#arrive(warp, w)) return;
           break;
         default:
           this.#join(others, outcome, mask, false);
@@ -171,6 +188,7 @@ export class Scheduler {
   /** Takes the split to run next: the lowest that is not parked; if all are, the lowest, which must then go on. */
   #choose(warp: Warp): Split {
     const { splits } = warp;
+    if (splits.length === 1 && !splits[0].parked) return splits.pop()!;
     let best = -1;
     for (const [k, split] of splits.entries()) {
       if (!split.parked && (best < 0 || split.pc < splits[best].pc)) best = k;
@@ -266,9 +284,17 @@ export class Scheduler {
     const id = idRow < 0 ? idConstant : this.file[idRow + lane];
     const count = countRow < 0 ? countConstant : this.file[countRow + lane];
     const expected = count < 0 ? this.#blockThreads : count;
-    this.#pending = { site, kind, operation, warp: w, lanes, id, expected, target, votes };
-    const { all } = this.#warps[w];
-    if (this.#checkSync && lanes !== all && lanes === this.#warps[w].live) {
+    const warp = this.#warps[w];
+    warp.site = site;
+    warp.kind = kind;
+    warp.operation = operation;
+    warp.lanes = lanes;
+    warp.id = id & 15;
+    warp.expected = expected;
+    warp.target = target;
+    warp.votes = votes;
+    const { all } = warp;
+    if (this.#checkSync && lanes !== all && lanes === warp.live) {
       this.#reporter.add(
         'divergent-barrier',
         site,
@@ -291,32 +317,37 @@ export class Scheduler {
   }
 
   /** The warp has executed a block barrier. Returns whether it must wait. */
-  #arrive(warp: Warp): boolean {
-    const { id, expected, votes, ...waiter } = this.#pending!;
+  #arrive(warp: Warp, w: number): boolean {
+    const { lanes, votes } = warp;
     // A barrier that only part of the warp reached has been reported; waiting there would never end.
-    if (waiter.lanes !== warp.live) return false;
-    let barrier = this.#barriers.get(id);
-    if (barrier === undefined) {
-      barrier = { threads: 0, expected, waiters: [], arrivals: [], yes: 0, no: 0 };
-      this.#barriers.set(id, barrier);
-    }
+    if (lanes !== warp.live) return false;
+    const barrier = this.#barriers[warp.id];
+    barrier.expected = warp.expected;
     barrier.threads += 32;
-    barrier.yes += bitCount(waiter.lanes & votes);
-    barrier.no += bitCount(waiter.lanes & ~votes);
-    const waits = waiter.kind !== 'arrive';
-    if (waits) barrier.waiters.push(waiter);
-    else barrier.arrivals.push({ warp: waiter.warp, time: this.#shared.arrive(waiter.warp) });
-    if (waits) warp.state = 'waiting';
-    if (barrier.threads >= expected) this.#release(id, barrier);
+    if (warp.kind === 'red') {
+      barrier.yes += bitCount(lanes & votes);
+      barrier.no += bitCount(lanes & ~votes);
+    }
+    if (warp.kind === 'arrive') barrier.arrivals.push({ warp: w, time: this.#shared.arrive(w) });
+    else {
+      barrier.waiters.push(w);
+      warp.state = 'waiting';
+    }
+    if (barrier.threads >= barrier.expected) this.#release(barrier);
     return warp.state === 'waiting';
   }
 
-  #release(id: number, barrier: Barrier): void {
-    this.#barriers.delete(id);
-    const waiting = barrier.waiters.map((waiter) => waiter.warp);
-    this.#shared.synchronize(waiting, barrier.arrivals);
-    for (const { warp, operation, lanes, target } of barrier.waiters) {
-      this.#warps[warp].state = 'ready';
+  #reset(barrier: Barrier): void {
+    barrier.threads = barrier.yes = barrier.no = 0;
+    barrier.waiters.length = barrier.arrivals.length = 0;
+  }
+
+  #release(barrier: Barrier): void {
+    this.#shared.synchronize(barrier.waiters, barrier.arrivals);
+    for (const w of barrier.waiters) {
+      const warp = this.#warps[w];
+      const { operation, lanes, target } = warp;
+      warp.state = 'ready';
       if (target < 0) continue;
       if (operation === 'popc') {
         for (let l = 0; l < 32; l++) if ((lanes >>> l) & 1) this.file[target + l] = barrier.yes;
@@ -325,32 +356,25 @@ export class Scheduler {
         this.file[target] = (this.file[target] & ~lanes) | (holds ? lanes : 0);
       }
     }
+    this.#reset(barrier);
   }
 
   // Every warp waits or is done. Hardware lets a barrier pass when the missing warps have exited; it is a defect all the same.
   #breakDeadlock(): void {
-    const [entry] = this.#barriers;
-    if (entry === undefined) throw new Error('scheduler: warps wait at no barrier');
-    const [id, barrier] = entry;
-    const [first] = barrier.waiters;
-    if (first === undefined) {
-      this.#barriers.delete(id);
-      return;
-    }
+    const id = this.#barriers.findIndex((barrier) => barrier.waiters.length > 0);
+    const barrier = this.#barriers[id];
     if (this.#checkSync) {
-      const missing = this.#warps.flatMap((warp, w) =>
-        barrier.waiters.some((waiter) => waiter.warp === w) ? [] : [`${w} (${warp.state})`],
-      );
-      const message = `barrier ${id} expects ${barrier.expected} threads, ${barrier.threads} came; missing warps ${missing.join(', ')}`;
-      this.#reporter.add('divergent-barrier', first.site, first.warp, 0, undefined, message);
+      const missing = this.#warps.flatMap((warp, w) => (barrier.waiters.includes(w) ? [] : [`${w} (${warp.state})`]));
+      const came = `${barrier.threads} of ${barrier.expected} threads came`;
+      const message = `barrier ${id}: ${came}; missing warps ${missing.join(', ')}`;
+      const [first] = barrier.waiters;
+      this.#reporter.add('divergent-barrier', this.#warps[first].site, first, 0, undefined, message);
     }
-    this.#release(id, barrier);
+    this.#release(barrier);
   }
 
   #hang(): never {
-    throw new LaunchError(
-      'CUDA_ERROR_LAUNCH_TIMEOUT',
-      `${this.#reporter.position.kernel}: no end after ${this.#limit} simulated steps`,
-    );
+    const { kernel } = this.#reporter.position;
+    throw new LaunchError('CUDA_ERROR_LAUNCH_TIMEOUT', `${kernel}: no end after ${this.#limit} simulated steps`);
   }
 }

@@ -39,6 +39,10 @@ export class SharedMemory {
   /** What warp w's accesses are marked with now, lane 0. */
   readonly key = new Int32Array(maxWarps);
   readonly #clock = new Int32Array(maxWarps * maxWarps);
+  /** Least of each warp's clocks: what happened before it is ordered before the warp, whoever did it. */
+  readonly #horizon = new Int32Array(maxWarps);
+  readonly #merged = new Int32Array(maxWarps);
+  #warps = maxWarps;
   /** Time of each warp's last warp barrier. */
   readonly #warpSync = new Int32Array(maxWarps);
   #time = 1;
@@ -53,18 +57,20 @@ export class SharedMemory {
   }
 
   /** Begins a block: its variables are unwritten, everything before is ordered before it. */
-  begin(ranges: readonly { offset: number; bytes: number }[], trackWrites: boolean): void {
+  begin(ranges: readonly { offset: number; bytes: number }[], warps: number, trackWrites: boolean): void {
+    this.#warps = warps;
     this.#advance();
     if (this.#time > lastTime) {
       for (const state of [this.writes, this.reads, this.#readers, this.#readTime, this.#byteWrites, this.#byteReads])
         state.fill(0);
       this.#time = 1;
     }
-    this.#clock.fill(this.#time);
+    this.#clock.fill(this.#time, 0, warps * maxWarps);
+    this.#horizon.fill(this.#time);
     this.#warpSync.fill(this.#time);
     this.#narrow = false;
     this.#olderReads.clear();
-    for (let w = 0; w < maxWarps; w++) this.#rekey(w);
+    for (let w = 0; w < warps; w++) this.#rekey(w);
     for (const { offset, bytes } of ranges) {
       this.shadow.bytes.fill(trackWrites ? shadow.allocated : shadow.written, offset, offset + bytes);
     }
@@ -85,14 +91,19 @@ export class SharedMemory {
 
   /** The warps of `mask` meet at a barrier: what each did before happened before what any does after. */
   synchronize(warps: readonly number[], arrivals: readonly { warp: number; time: number }[] = []): void {
-    const merged = new Int32Array(maxWarps);
-    for (const w of warps)
-      for (let v = 0; v < maxWarps; v++) merged[v] = Math.max(merged[v], this.#clock[w * maxWarps + v]);
+    const merged = this.#merged.fill(0);
+    const count = this.#warps;
+    for (const w of warps) {
+      for (let v = 0; v < count; v++) merged[v] = Math.max(merged[v], this.#clock[w * maxWarps + v]);
+    }
     for (const { warp, time } of arrivals) merged[warp] = Math.max(merged[warp], time + 1);
     this.#advance();
     for (const w of warps) merged[w] = this.#time;
+    let horizon = this.#time;
+    for (let v = 0; v < count; v++) horizon = Math.min(horizon, merged[v]);
     for (const w of warps) {
-      this.#clock.set(merged, w * maxWarps);
+      for (let v = 0; v < count; v++) this.#clock[w * maxWarps + v] = merged[v];
+      this.#horizon[w] = horizon;
       this.#warpSync[w] = this.#time;
       this.#rekey(w);
     }
@@ -120,7 +131,7 @@ export class SharedMemory {
 
   // Whether a remembered access is not ordered before what this lane does now.
   #unordered(entry: number, w: number, lane: number): boolean {
-    if (entry === 0) return false;
+    if (timeOf(entry) < this.#horizon[w]) return false;
     const v = warpOf(entry);
     if (v === w) return laneOf(entry) !== lane && timeOf(entry) >= this.#warpSync[w];
     return timeOf(entry) >= this.#clock[w * maxWarps + v];
@@ -128,33 +139,38 @@ export class SharedMemory {
 
   /** Race check of a read of word `x`. */
   read(site: number, w: number, lane: number, x: number): void {
+    const key = this.key[w];
+    if ((this.reads[x] & ~(flag | 31)) === key) {
+      if (laneOf(this.reads[x]) !== lane) this.reads[x] = key | flag;
+      return;
+    }
     const write = this.writes[x];
-    if (this.#unordered(write, w, lane)) this.#report(site, w, lane, 4 * x, 'reads what was written by', write);
+    if (timeOf(write) >= this.#horizon[w] && this.#unordered(write, w, lane)) {
+      this.#report(site, w, lane, 4 * x, 'reads what was written by', write);
+    }
     if (this.#narrow) for (let k = 4 * x; k < 4 * x + 4; k++) this.#readByte(site, w, lane, k);
-    this.#noteRead(w, lane, x);
+    this.reads[x] = key | lane;
+    const time = timeOf(key);
+    if (this.#readTime[x] === time) this.#readers[x] |= 1 << w;
+    else {
+      if (this.#readTime[x] >= this.#horizon[w]) this.#keepReaders(w, x);
+      this.#readTime[x] = time;
+      this.#readers[x] = 1 << w;
+    }
   }
 
-  #noteRead(w: number, lane: number, x: number): void {
-    const key = this.key[w];
-    const last = this.reads[x];
-    const several = last !== 0 && (last & ~(flag | 31)) === key && laneOf(last) !== lane;
-    if (several || last === (key | flag)) this.reads[x] = key | flag;
-    else this.reads[x] = key | lane;
-    const time = timeOf(key);
-    let readers = this.#readers[x];
-    if (readers !== 0 && this.#readTime[x] !== time) {
-      // Earlier readers that are not ordered before this one (partial barriers) are remembered one by one.
-      for (let v = 0; v < maxWarps; v++) {
-        if ((readers >>> v) & 1 && v !== w && this.#readTime[x] >= this.#clock[w * maxWarps + v]) {
-          let times = this.#olderReads.get(x);
-          if (times === undefined) this.#olderReads.set(x, (times = new Int32Array(maxWarps)));
-          times[v] = this.#readTime[x];
-        }
+  // Earlier readers that are not ordered before this warp (partial barriers) are remembered one by one.
+  #keepReaders(w: number, x: number): void {
+    const before = this.#readTime[x];
+    for (let v = 0; v < this.#warps; v++) {
+      if (v === w || ((this.#readers[x] >>> v) & 1) === 0 || before < this.#clock[w * maxWarps + v]) continue;
+      let times = this.#olderReads.get(x);
+      if (times === undefined) {
+        times = new Int32Array(maxWarps);
+        this.#olderReads.set(x, times);
       }
-      readers = 0;
+      times[v] = before;
     }
-    this.#readTime[x] = time;
-    this.#readers[x] = readers | (1 << w);
   }
 
   // Race check of a write of a word against earlier writes and reads; `same` says that it stores what is there already.
@@ -168,26 +184,19 @@ export class SharedMemory {
 
   #checkReaders(site: number, w: number, lane: number, x: number, same: boolean): void {
     const read = this.reads[x];
-    if (read !== 0) {
-      const own =
-        warpOf(read) === w && timeOf(read) >= this.#warpSync[w] && ((read & flag) !== 0 || laneOf(read) !== lane);
-      if (own && !same) {
-        this.#reporter.add(
-          'race',
-          site,
-          w,
-          lane,
-          4 * x,
-          'overwrites what another lane of the same warp reads with no barrier between',
-        );
-      }
-      const older = this.#olderReads.size === 0 ? undefined : this.#olderReads.get(x);
-      for (let v = 0; v < maxWarps; v++) {
-        if (v === w) continue;
-        const time = Math.max((this.#readers[x] >>> v) & 1 ? this.#readTime[x] : 0, older?.[v] ?? 0);
-        if (time >= this.#clock[w * maxWarps + v]) {
-          this.#reporter.add('race', site, w, lane, 4 * x, `overwrites what warp ${v} reads with no barrier between`);
-        }
+    if (timeOf(read) < this.#horizon[w]) return;
+    const several = (read & flag) !== 0 || laneOf(read) !== lane;
+    if (!same && several && warpOf(read) === w && timeOf(read) >= this.#warpSync[w]) {
+      const text = 'overwrites what another lane of the same warp reads with no barrier between';
+      this.#reporter.add('race', site, w, lane, 4 * x, text);
+    }
+    const older = this.#olderReads.size === 0 ? undefined : this.#olderReads.get(x);
+    if (older === undefined && this.#readers[x] === 1 << w) return;
+    for (let v = 0; v < this.#warps; v++) {
+      if (v === w) continue;
+      const time = Math.max((this.#readers[x] >>> v) & 1 ? this.#readTime[x] : 0, older?.[v] ?? 0);
+      if (time >= this.#clock[w * maxWarps + v]) {
+        this.#reporter.add('race', site, w, lane, 4 * x, `overwrites what warp ${v} reads with no barrier between`);
       }
     }
   }

@@ -224,8 +224,12 @@ class SimulatedDevice implements Simulator {
       this.#recording = undefined;
     }
     return {
-      launch: (on?: Stream) => work.forEach((step) => void this.#queue(on, step)),
-      [Symbol.dispose]: () => void (work.length = 0),
+      launch: (on?: Stream) => {
+        for (const step of work) this.#queue(on, step);
+      },
+      [Symbol.dispose]: () => {
+        work.length = 0;
+      },
     };
   }
 

@@ -61,7 +61,7 @@ export function warpFunctions(
   }
 
   /** vote.sync; the predicate forms write a mask word, ballot a row. */
-  function vote(mode: 'all' | 'any' | 'uni' | 'ballot', lanes: number, destination: number, predicate: number): void {
+  function vote(mode: 'all' | 'any' | 'uni' | 'ballot', lanes: number, destination: number, predicate: number) {
     const yes = predicate & lanes;
     if (mode === 'ballot') return fillRow(lanes, destination, yes);
     const result = mode === 'all' ? yes === lanes : mode === 'any' ? yes !== 0 : yes === lanes || yes === 0;

@@ -44,6 +44,20 @@ export class CollectiveEmitter {
     return `base + ${this.layout.row(this.#register(operand, this.uses))}`;
   }
 
+  /** Rows of the registers of a vector, relative to the warp's; −1 for a sink. */
+  rows(operand: Operand, count: number, write: boolean): string {
+    if (operand.kind !== 'vector' || operand.elements.length !== count) {
+      throw this.error(`expected a vector of ${count} registers`);
+    }
+    const offsets = operand.elements.map((element) => {
+      if (write && element.kind === 'sink') return -1;
+      const register = this.#register(element, write ? this.defs : this.uses);
+      if (write) this.uses.add(register);
+      return this.layout.row(register);
+    });
+    return `base, [${offsets}]`;
+  }
+
   /** Index of the row of a register that is written; −1 for the sink. */
   destination(operand: Operand): string {
     if (operand.kind === 'sink') return '-1';
@@ -195,12 +209,10 @@ const loadMatrix: CollectiveInstruction = (c, i) => {
   m.need('b16');
   m.end();
   const [d, a] = i.operands;
-  if (d.kind !== 'vector' || d.elements.length !== count) throw c.error(`expected ${count} destination registers`);
   if (a.kind !== 'address' || a.base?.kind !== 'register') throw c.error('expected a register address');
   c.gatherAll();
-  const rows = d.elements.map((element) => c.destination(element)).join(', ');
   c.line(
-    `loadMatrix(${c.site()}, w, ${c.source(a.base)}, ${a.base.register.bits === 64}, ${a.offset}, ${transposed}, [${rows}]);`,
+    `loadMatrix(${c.site()}, w, ${c.source(a.base)}, ${a.base.register.bits === 64}, ${a.offset}, ${transposed}, ${c.rows(d, count, true)});`,
   );
 };
 
@@ -230,16 +242,12 @@ const multiplyMatrix: CollectiveInstruction = (c, i) => {
     throw c.error('this combination of accumulator types is not supported');
   const [d, a, b, addend] = i.operands;
   const accumulators = dType === 'f32' ? 4 : 2;
-  const rows = (operand: Operand, count: number, write: boolean): string => {
-    if (operand.kind !== 'vector' || operand.elements.length !== count)
-      throw c.error(`expected a vector of ${count} registers`);
-    return `[${operand.elements.map((element) => (write ? c.destination(element) : c.source(element))).join(', ')}]`;
-  };
+  const rows = (operand: Operand, count: number, write: boolean) => c.rows(operand, count, write).replace('base, ', '');
   c.gatherAll();
   const zero = addend.kind === 'vector' && addend.elements.every((element) => element.kind !== 'register');
   if (zero) throw c.error('accumulators must be registers');
   c.line(
-    `mma('${type}', '${dType}', ${plan.k}, ${rows(a, plan.a, false)}, ${rows(b, plan.b, false)}, ${rows(addend, accumulators, false)}, ${rows(d, accumulators, true)});`,
+    `mma('${type}', '${dType}', ${plan.k}, base, ${rows(a, plan.a, false)}, ${rows(b, plan.b, false)}, ${rows(addend, accumulators, false)}, ${rows(d, accumulators, true)});`,
   );
 };
 

@@ -137,7 +137,7 @@ const set: LaneInstruction = (e, i) => {
 const selected = ['b16', 'b32', 'b64', 'u16', 'u32', 'u64', 's16', 's32', 's64', 'f32', 'f64'] as const;
 
 /** d = condition ? a : b for any type, without converting. */
-function select(e: LaneEmitter, type: string, d: Operand, x: Operand, y: Operand, condition: () => string): void {
+function select(e: LaneEmitter, type: string, d: Operand, x: Operand, y: Operand, condition: () => string) {
   if (type.endsWith('64')) {
     if (type === 'f64' || e.prefersFloat(d)) {
       const [a, b] = [e.double(x), e.double(y)];

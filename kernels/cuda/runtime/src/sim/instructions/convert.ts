@@ -22,7 +22,7 @@ function integerSource(e: LaneEmitter, x: Operand, type: string): string {
 }
 
 /** Writes an i32 that holds the value of `type`, extended to the register's width. */
-function setInteger(e: LaneEmitter, d: Operand, type: string, value: string): void {
+function setInteger(e: LaneEmitter, d: Operand, type: string, value: string) {
   const bits = registerBits(d);
   const v = e.temp(value);
   if (bits === 64) return e.setPair(d, v, signed(type) ? `${v} >> 31` : '0');
@@ -30,7 +30,7 @@ function setInteger(e: LaneEmitter, d: Operand, type: string, value: string): vo
   e.setInt(d, v);
 }
 
-function integerToInteger(e: LaneEmitter, to: string, from: string, d: Operand, x: Operand, sat: boolean): void {
+function integerToInteger(e: LaneEmitter, to: string, from: string, d: Operand, x: Operand, sat: boolean) {
   if (to.endsWith('64')) {
     if (from.endsWith('64')) {
       const [lo, hi] = e.pair(x);
@@ -67,14 +67,7 @@ function floatSource(e: LaneEmitter, x: Operand, from: string, ftz: boolean): st
   return ftz ? e.temp(`flush(${e.float(x)})`) : e.float(x);
 }
 
-function floatToInteger(
-  e: LaneEmitter,
-  to: string,
-  d: Operand,
-  value: string,
-  mode: string,
-  fromDouble: boolean,
-): void {
+function floatToInteger(e: LaneEmitter, to: string, d: Operand, value: string, mode: string, fromDouble: boolean) {
   const integral = mode === 'rzi' ? `Math.trunc(${value})` : `toIntegral(${value}, '${mode}')`;
   if (to.endsWith('64')) return e.setPairCall(d, `fromDouble(${integral}, ${signed(to)})`);
   const n = width(to);
@@ -85,7 +78,7 @@ function floatToInteger(
   setInteger(e, d, to, `${t} !== ${t} ? ${nan} : Math.max(${low}, Math.min(${top}, ${t})) | 0`);
 }
 
-function integerToFloat(e: LaneEmitter, to: string, from: string, d: Operand, x: Operand, mode: string): void {
+function integerToFloat(e: LaneEmitter, to: string, from: string, d: Operand, x: Operand, mode: string) {
   if (from.endsWith('64')) {
     const [lo, hi] = e.pair(x);
     const high = `${signed(from) ? hi : `(${hi} >>> 0)`} * 4294967296`;
@@ -109,7 +102,7 @@ function setFloating(
   ftz: boolean,
   relu: boolean,
   rounds: boolean,
-): void {
+) {
   const v = relu ? `relu(${value})` : value;
   if (to === 'f64') return e.setDouble(d, v);
   if (to === 'f32') {

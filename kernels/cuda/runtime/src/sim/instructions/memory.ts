@@ -99,7 +99,7 @@ export function countAccess(e: LaneEmitter, letter: string, lo: string, bytes: n
 }
 
 /** Race bookkeeping of a shared-memory load. */
-function checkSharedRead(e: LaneEmitter, o: string, bytes: number, strong: boolean): void {
+function checkSharedRead(e: LaneEmitter, o: string, bytes: number, strong: boolean) {
   if (!e.checks.races || !e.checks.memory) return;
   if (bytes < 4) return e.line(`sharedReadNarrow(${e.site()}, w, l, ${o}, ${bytes}, ${strong});`);
   const key = e.uniform('KEY[w]');
@@ -107,8 +107,12 @@ function checkSharedRead(e: LaneEmitter, o: string, bytes: number, strong: boole
     const x = e.temp(`(${o} >>> 2) + ${k}`);
     if (strong) e.line(`sharedAtomic(${e.site()}, w, l, ${x});`);
     else {
+      // The common cases need no call: this lane or several of the warp read the word already, or another lane of it did.
       const r = e.temp(`SR[${x}]`);
-      e.line(`if (${r} !== ${key} + l && ${r} !== ${key} + 1024) sharedRead(${e.site()}, w, l, ${x});`);
+      const again = `(${r} & -1056) === ${key}`;
+      e.line(
+        `if (${r} !== ${key} + l && ${r} !== ${key} + 1024) { if (${again}) SR[${x}] = ${key} + 1024; else sharedRead(${e.site()}, w, l, ${x}); }`,
+      );
     }
   }
 }
@@ -121,7 +125,7 @@ function elementExpression(letter: Letter, type: string, o: string, k: number): 
   return `${letter}I[${at(2)}]`;
 }
 
-function loadElement(e: LaneEmitter, letter: Letter, type: string, d: Operand, o: string, k: number): void {
+function loadElement(e: LaneEmitter, letter: Letter, type: string, d: Operand, o: string, k: number) {
   if (d.kind === 'sink') return;
   const bytes = Number(type.slice(1)) / 8;
   const register = d.kind === 'register' ? d.register.bits : 0;
@@ -201,7 +205,7 @@ function storeElement(
   o: string,
   k: number,
   strong: boolean,
-): void {
+) {
   const bytes = Number(type.slice(1)) / 8;
   const races = letter === 'S' && e.checks.races && e.checks.memory;
   const marks = letter === 'S' && e.checks.memory;

@@ -1,0 +1,5 @@
+export * from './runtime.ts';
+export type { LaunchCounts } from './sim/counters.ts';
+export type { Instrumentation } from './sim/laneEmitter.ts';
+export { formatReport, type Report, type ReportKind } from './sim/report.ts';
+export { openSimulator, type Simulator, type SimulatorOptions } from './sim/simulator.ts';
