@@ -78,3 +78,7 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   }
   return a.length === b.length ? worst / largest : Number.POSITIVE_INFINITY;
 }
+
+/** The tensors of an adapter that peft wrote. */
+export const readAdapter = (model: string, kind: string, state: 'start' | 'trained'): Promise<Map<string, Numbers>> =>
+  readNumbers(model, kind, state, 'adapter_model.safetensors');
