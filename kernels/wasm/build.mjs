@@ -79,7 +79,7 @@ function installCompiler() {
   if (process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')) {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     attempt('apt-get', ['update'], { env });
-    attempt('apt-get', ['install', '-y', '--no-install-recommends', ...debian], { env });
+    attempt('apt-get', ['install', '-y', '--no-install-recommends', '--no-remove', ...debian], { env });
   } else if (output('rustup', ['--version'])) {
     attempt('rustup', ['toolchain', 'install', 'nightly', '--profile', 'minimal', '-c', 'rust-src', '-t', target]);
   }

@@ -8,7 +8,7 @@ import { describe, it } from 'vitest';
 const beside = fileURLToPath(new URL('../../../shared', import.meta.url));
 
 /** The folder of reference data, or undefined. Throws when LORIKEET_DATA names a folder that does not exist. */
-export function dataDir(): string | undefined {
+function dataDir(): string | undefined {
   const named = process.env.LORIKEET_DATA;
   if (named === undefined) return existsSync(beside) ? beside : undefined;
   if (!existsSync(named)) throw new Error(`LORIKEET_DATA: there is no folder ${resolve(named)}`);
