@@ -5,8 +5,10 @@ export { createWasmBackend } from './backends/wasm.ts';
 export { type DType, dtypes, isQuantized, type WeightDType } from './dtype.ts';
 export { Linear, Module } from './module.ts';
 export { type Gen, type Launch, type OpDef, op, registry, type Spec } from './op.ts';
+export * from './ops/activation.ts';
 export * from './ops/attention.ts';
 export * from './ops/cache.ts';
+export * from './ops/compare.ts';
 export * from './ops/dropout.ts';
 export * from './ops/elementwise.ts';
 export * from './ops/gather.ts';
@@ -21,8 +23,11 @@ export * from './ops/quant.ts';
 export * from './ops/reduce.ts';
 export * from './ops/rope.ts';
 export * from './ops/swiglu.ts';
+export * from './optim.ts';
+export { FlatParameters } from './parameters.ts';
 export { philox4x32, Rng, type RngState } from './random.ts';
 export { recompute } from './recompute.ts';
+export * from './schedule.ts';
 export {
   type Context,
   context,

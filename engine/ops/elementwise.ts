@@ -6,7 +6,7 @@ import { full, type Tensor } from '../tensor.ts';
 /** A tensor, or a number that stands for a scalar of the other operand's dtype. */
 export type Operand = Tensor | number;
 
-const lift = (x: Operand, like: Operand): Tensor =>
+export const lift = (x: Operand, like: Operand): Tensor =>
   typeof x !== 'number' ? x : full([], x, typeof like === 'number' ? {} : { dtype: like.dtype, backend: like.backend });
 
 /**
@@ -59,11 +59,11 @@ function broadcastPair(gen: Gen): [Shape, Shape] {
   return gen.int(0, 1) ? [shape, other] : [other, shape];
 }
 
-type Rules = Pick<OpDef<void>, 'save' | 'vjp'>;
+export type Rules = Pick<OpDef<void>, 'save' | 'vjp'>;
 /** Range the random inputs are drawn from, and how far from 0 they stay. */
-type Domain = { lo?: number; hi?: number; apart?: number };
+export type Domain = { lo?: number; hi?: number; apart?: number };
 
-function unary(
+export function unary(
   name: string,
   doc: string,
   f: (x: number) => number,
@@ -103,7 +103,7 @@ function unary(
   return (x) => apply([x], undefined);
 }
 
-function binary(
+export function binary(
   name: string,
   doc: string,
   f: (a: number, b: number) => number,
@@ -233,3 +233,20 @@ const applyAccumulate = op<void>({
 });
 /** a += b in place; not recorded. */
 export const accumulate = (a: Tensor, b: Tensor): Tensor => applyAccumulate([a, b], undefined);
+
+const applyFill = op<number>({
+  name: 'fill',
+  doc: 'overwrites a with one value, in place',
+  inPlace: true,
+  outputs: ([a]) => [a],
+  reference: ([a], _, __, value) => a.fill(value),
+  launch: ([a], value) => {
+    const n = size(a.shape);
+    return [{ kernel: `fill_${a.dtype}`, outputs: [0], inputs: [], ints: [n], floats: [value], work: [n, 1, 1] }];
+  },
+  dtypes: [['f32']],
+  sample: (gen, [dtype]) => [[gen.tensor([gen.dim(300, { zero: true })], { dtype })], gen.int(-2, 2)],
+  cost: ([a]) => ({ multiplyAdds: 0, bytes: 4 * size(a.shape) }),
+});
+/** Overwrites `a` with `value` in place; not recorded. */
+export const fill = (a: Tensor, value: number): Tensor => applyFill([a], value);

@@ -47,13 +47,13 @@ fn elements(job: &Job) -> usize {
     (0..job.size(0)).map(|axis| extent(job, axis)).product()
 }
 
-fn broadcast_chunks(job: &Job) -> usize {
+pub fn broadcast_chunks(job: &Job) -> usize {
     elements(job).div_ceil(CHUNK)
 }
 
 /// Goes through the chunk in runs along the innermost axis.
 #[inline(always)]
-unsafe fn broadcast<const N: usize>(job: &Job, chunk: usize, f: impl Fn([v128; N]) -> v128) {
+pub unsafe fn broadcast<const N: usize>(job: &Job, chunk: usize, f: impl Fn([v128; N]) -> v128) {
     let innermost = job.size(0) - 1;
     let length = extent(job, innermost);
     let mut i = chunk * CHUNK;
@@ -133,14 +133,11 @@ pub const KERNELS: &[Kernel] = &[
     unary!("sigmoid_f32", simd::sigmoid),
     unary!("relu_f32", |x| f32x4_max(x, splat(0.0))),
     unary!("silu_f32", |x| f32x4_mul(x, simd::sigmoid(x))),
+    unary!("normalCdf_f32", simd::normal_cdf),
     // x·Φ(x), Φ the normal distribution's cumulative function: the exact GELU
     unary!("gelu_f32", |x| f32x4_mul(x, simd::normal_cdf(x))),
     // (y; x), floats: lowest, highest
     unary!("clamp_f32", job, |x| f32x4_min(f32x4_max(x, splat(job.floats[0])), splat(job.floats[1]))),
-    // (y f32; x i32)
-    unary!("cast_f32_i32", |x| f32x4_convert_i32x4(x)),
-    // (y i32; x f32), towards zero, saturating, NaN gives 0
-    unary!("cast_i32_f32", |x| i32x4_trunc_sat_f32x4(x)),
     // (y), flat, floats: value
     kernel!("fill_f32", flat_chunks, |job, chunk, _| unsafe { flat(job, chunk, 1, |[]| [splat(job.floats[0])]) }),
     // a += b, flat
@@ -161,6 +158,4 @@ pub const KERNELS: &[Kernel] = &[
     kernel!("where_f32", broadcast_chunks, |job, chunk, _| unsafe {
         broadcast(job, chunk, |[condition, a, b]| v128_bitselect(a, b, i32x4_ne(condition, i32x4_splat(0))))
     }),
-    // (y; x), broadcast
-    kernel!("copy_f32", broadcast_chunks, |job, chunk, _| unsafe { broadcast(job, chunk, |[x]| x) }),
 ];
