@@ -132,9 +132,10 @@ function sampleCase(gen: Gen, dtype: DType) {
   const { queryTiles, keySpans, keyTiles, querySpans } = planShapes(plan);
   const indices = (list: { values: number[]; shape: number[] }): Tensor => gen.indices(list.values, list.shape);
   return {
-    /** A new tensor shaped like q, like k and v, or like the log-sum-exps, in their usual range. */
     likeQ: () => numbers(queries, H, D),
     likeK: () => numbers(Tk, KVH, D),
+    // Beyond |v|, so that dS taken of absolute values has one sign and bounds its rounding error.
+    o: () => gen.tensor([queries, H, D], { dtype, lo: 3, hi: 4 }),
     lse: () => gen.tensor([queries, H], { dtype, lo: 1, hi: 3 }),
     queryPlan: [indices(queryTiles), indices(keySpans)],
     keyPlan: [indices(keyTiles), indices(querySpans)],
@@ -223,7 +224,7 @@ const gradQuery = op<AttentionAttrs>({
   dtypes: [['f32', 'f32', 'f32', 'f32', 'f32', 'f32', 'i32', 'i32']],
   sample: (gen, [dtype]) => {
     const c = sampleCase(gen, dtype);
-    return [[c.likeQ(), c.likeQ(), c.likeK(), c.likeK(), c.likeQ(), c.lse(), ...c.queryPlan], c.attrs];
+    return [[c.likeQ(), c.likeQ(), c.likeK(), c.likeK(), c.o(), c.lse(), ...c.queryPlan], c.attrs];
   },
   bench: () => benchCase((q, k, lse, { queryTiles, keySpans }) => [q, q, k, k, q, lse, queryTiles, keySpans]),
   cost: cost(3, 1),
@@ -256,7 +257,7 @@ const gradKeyValue = op<AttentionAttrs>({
   dtypes: [['f32', 'f32', 'f32', 'f32', 'f32', 'f32', 'i32', 'i32']],
   sample: (gen, [dtype]) => {
     const c = sampleCase(gen, dtype);
-    return [[c.likeQ(), c.likeQ(), c.likeK(), c.likeK(), c.likeQ(), c.lse(), ...c.keyPlan], c.attrs];
+    return [[c.likeQ(), c.likeQ(), c.likeK(), c.likeK(), c.o(), c.lse(), ...c.keyPlan], c.attrs];
   },
   bench: () => benchCase((q, k, lse, { keyTiles, querySpans }) => [q, q, k, k, q, lse, keyTiles, querySpans]),
   cost: cost(4, 1),

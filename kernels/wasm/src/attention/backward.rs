@@ -4,11 +4,11 @@ use core::arch::wasm32::*;
 
 use super::forward::{key_span, query_tile};
 use super::strip::{
-    Columns, Space, accumulate, blocks, columns_from, load_columns, load_panel, scores, store_columns, store_rows,
+    Columns, Space, accumulate, blocks, columns_from, exp, load_columns, load_panel, scores, store_columns, store_rows,
 };
 use super::{CACHE_LINE, Heads, Operand, Order, Pass, Shape, packed, shared};
 use crate::gemm::tile::{ROWS, WIDE};
-use crate::simd::{LANES, exp, fma, horizontal_sum, load, load_part, splat};
+use crate::simd::{LANES, fma, horizontal_sum, load, load_part, splat};
 use crate::table::Job;
 
 /// dq = scale·dS·k. Columns are queries, lines are keys.
@@ -108,8 +108,8 @@ impl Pass for GradQuery {
             let stride = Self::operand(job, 2).lines() * ROWS;
             for column in (0..count).step_by(width) {
                 let (first, row, count) = (first + column, row + column, width.min(count - column));
-                load_panel::<V>(like_query(job, 2), head, first, count, space.panels[0]);
-                load_panel::<V>(like_query(job, 1), head, first, count, space.panels[1]);
+                load_panel::<V>(like_query(job, 2), head, first, count, job.floats[0], space.panels[0]);
+                load_panel::<V>(like_query(job, 1), head, first, count, 1.0, space.panels[1]);
                 core::ptr::write_bytes(space.sums[0], 0, shape.tiled() * width);
                 let (sums, lses) = sums_of::<Self>(job, head);
                 let (sums, lses) = (load_columns::<V>(sums.add(first)), load_columns::<V>(lses.add(first)));
@@ -122,7 +122,7 @@ impl Pass for GradQuery {
                         for key in block.visible..block.end {
                             let line = (key - block.begin) * width;
                             let mut ds =
-                                grad_scores(load_columns(s.add(line)), load_columns(dp.add(line)), scale, lses, sums).1;
+                                grad_scores(load_columns(s.add(line)), load_columns(dp.add(line)), lses, sums).1;
                             if key > row {
                                 let visible = columns_from::<V>(key as isize - row as isize);
                                 (0..V).for_each(|i| ds[i] = v128_and(ds[i], visible[i]));
@@ -146,11 +146,10 @@ impl Pass for GradQuery {
 fn grad_scores<const V: usize>(
     s: Columns<V>,
     dp: Columns<V>,
-    scale: v128,
     lses: Columns<V>,
     sums: Columns<V>,
 ) -> (Columns<V>, Columns<V>) {
-    let p: Columns<V> = core::array::from_fn(|i| exp(fma(s[i], scale, f32x4_neg(lses[i]))));
+    let p: Columns<V> = core::array::from_fn(|i| exp(f32x4_sub(s[i], lses[i])));
     (p, core::array::from_fn(|i| f32x4_mul(p[i], f32x4_sub(dp[i], sums[i]))))
 }
 
@@ -191,8 +190,8 @@ impl Pass for GradKeyValue {
                 core::array::from_fn(|field| *job.buffer::<i32>(7).add(4 * tile + field) as usize);
             for column in (0..count).step_by(width) {
                 let (first, count) = (first + column, width.min(count - column));
-                load_panel::<V>(like_key(job, 3), kv_head, first, count, space.panels[0]);
-                load_panel::<V>(like_key(job, 4), kv_head, first, count, space.panels[1]);
+                load_panel::<V>(like_key(job, 3), kv_head, first, count, job.floats[0], space.panels[0]);
+                load_panel::<V>(like_key(job, 4), kv_head, first, count, 1.0, space.panels[1]);
                 space.sums.iter().for_each(|sum| core::ptr::write_bytes(*sum, 0, shape.tiled() * width));
                 for head in kv_head * shape.group()..(kv_head + 1) * shape.group() {
                     for span in span..span + spans {
@@ -224,7 +223,6 @@ impl GradKeyValue {
         space: Space,
     ) {
         let width = V * LANES;
-        let scale = splat(job.floats[0]);
         let [s, dp] = space.blocks;
         let stride = Self::operand(job, 2).lines() * ROWS;
         let [q, g, q_across, g_across] = core::array::from_fn(|i| packed::<Self>(job, i, head));
@@ -238,7 +236,7 @@ impl GradKeyValue {
                     let line = (query - block.begin) * width;
                     let [lse, sum] = [lses, sums].map(|x| [v128_load32_splat(x.add(query).cast()); V]);
                     let (mut p, mut ds) =
-                        grad_scores(load_columns::<V>(s.add(line)), load_columns(dp.add(line)), scale, lse, sum);
+                        grad_scores(load_columns::<V>(s.add(line)), load_columns(dp.add(line)), lse, sum);
                     let key_row = row + query - q0;
                     if key_row < first + width - 1 {
                         let hidden = columns_from::<V>(key_row as isize + 1 - first as isize);

@@ -2,10 +2,10 @@
 
 use core::arch::wasm32::*;
 
-use super::strip::{Space, blocks};
+use super::strip::{Space, blocks, exp};
 use super::{BLOCK, Heads};
 use crate::gemm::pack::transpose;
-use crate::simd::{LANES, exp, fma, horizontal_max, horizontal_sum, load, load_part, splat, store, store_part};
+use crate::simd::{LANES, fma, horizontal_max, horizontal_sum, load, load_part, splat, store, store_part};
 
 /// Queries a tile, on average, up to which this beats packing.
 pub const MAX_QUERIES: usize = 3;

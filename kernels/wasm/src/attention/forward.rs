@@ -4,10 +4,10 @@
 use core::arch::wasm32::*;
 
 use super::strip::{
-    Columns, Space, accumulate, blocks, columns_from, load_columns, load_panel, scores, store_columns, store_rows,
+    Columns, Space, accumulate, blocks, columns_from, exp, load_columns, load_panel, scores, store_columns, store_rows,
 };
 use super::{Heads, Operand, Order, Pass, Shape, direct, packed};
-use crate::simd::{LANES, exp, fma, splat};
+use crate::simd::{LANES, splat};
 use crate::table::Job;
 
 /// buffers: o, lse, q, k, v, queryTiles, keySpans. floats: scale.
@@ -74,8 +74,8 @@ impl Pass for Forward {
             let stride = Self::operand(job, 1).lines() * crate::gemm::tile::ROWS;
             for column in (0..count).step_by(width) {
                 let (first, row, count) = (first + column, row + column, width.min(count - column));
-                load_panel::<V>(Self::query(job, &shape), head, first, count, space.panels[0]);
-                let mut softmax = Softmax::<V>::new(shape.tiled(), job.floats[0], space);
+                load_panel::<V>(Self::query(job, &shape), head, first, count, job.floats[0], space.panels[0]);
+                let mut softmax = Softmax::<V>::new(shape.tiled(), space);
                 for s in span..span + spans {
                     let (begin, end) = key_span(job.buffer(6), s, row + count - 1);
                     for block in blocks(begin, end) {
@@ -96,7 +96,6 @@ impl Pass for Forward {
 
 /// The running softmax of a strip: its weights are relative to the largest score so far.
 struct Softmax<const V: usize> {
-    scale: f32,
     tiled: usize,
     max: Columns<V>,
     total: Columns<V>,
@@ -105,17 +104,16 @@ struct Softmax<const V: usize> {
 }
 
 impl<const V: usize> Softmax<V> {
-    unsafe fn new(tiled: usize, scale: f32, space: Space) -> Self {
+    unsafe fn new(tiled: usize, space: Space) -> Self {
         unsafe { core::ptr::write_bytes(space.sums[0], 0, tiled * V * LANES) };
         let [max, total] = [f32::NEG_INFINITY, 0.0].map(|x| [splat(x); V]);
-        Softmax { scale, tiled, max, total, weights: space.blocks[0], sums: space.sums[0] }
+        Softmax { tiled, max, total, weights: space.blocks[0], sums: space.sums[0] }
     }
 
     /// Turns the scores of a block into weights; column 0 is the query at key row `row`.
     #[inline(always)]
     unsafe fn block(&mut self, block: &super::strip::Block, row: usize) {
         let width = V * LANES;
-        let scale = splat(self.scale);
         let line = |line: usize| self.weights.wrapping_add((line - block.begin) * width);
         // Keys that every column sees, then those that only later columns do.
         let whole = (row + 1).clamp(block.visible, block.end);
@@ -123,12 +121,12 @@ impl<const V: usize> Softmax<V> {
         unsafe {
             for key in block.visible..whole {
                 let s = load_columns::<V>(line(key));
-                (0..V).for_each(|i| max[i] = f32x4_pmax(max[i], f32x4_mul(s[i], scale)));
+                (0..V).for_each(|i| max[i] = f32x4_pmax(max[i], s[i]));
             }
             for key in whole..block.end {
                 let (s, visible) = (load_columns::<V>(line(key)), columns_from::<V>(key as isize - row as isize));
                 for i in 0..V {
-                    max[i] = v128_bitselect(f32x4_pmax(max[i], f32x4_mul(s[i], scale)), max[i], visible[i]);
+                    max[i] = v128_bitselect(f32x4_pmax(max[i], s[i]), max[i], visible[i]);
                 }
             }
             let shrink: Columns<V> = core::array::from_fn(|i| exp(f32x4_sub(self.max[i], max[i])));
@@ -140,7 +138,7 @@ impl<const V: usize> Softmax<V> {
             }
             let weight = |key: usize, max: &Columns<V>| -> Columns<V> {
                 let s = load_columns::<V>(line(key));
-                core::array::from_fn(|i| exp(fma(s[i], scale, f32x4_neg(max[i]))))
+                core::array::from_fn(|i| exp(f32x4_sub(s[i], max[i])))
             };
             for key in block.visible..whole {
                 let p = weight(key, &max);

@@ -5,7 +5,7 @@ use core::arch::wasm32::*;
 use super::{BLOCK, CACHE_LINE, Heads, Shape, pack_columns};
 use crate::gemm::pack::{Lines, transpose};
 use crate::gemm::tile::{ROWS, WIDE, tiles};
-use crate::simd::{LANES, load, store, store_part};
+use crate::simd::{LANES, fma, load, splat, store, store_part};
 
 /// A value for each column.
 pub type Columns<const V: usize> = [v128; V];
@@ -58,8 +58,32 @@ pub fn columns_from<const V: usize>(first: isize) -> Columns<V> {
     core::array::from_fn(|i| i32x4_ge(i32x4_add(i32x4(0, 1, 2, 3), i32x4_splat((i * LANES) as i32)), first))
 }
 
-/// Packs `count` rows from `row` on as the columns of a panel `[depth][4·V]`, zeros in the others.
-pub unsafe fn load_panel<const V: usize>(x: Heads, head: usize, row: usize, count: usize, panel: *mut f32) {
+/// e^x for x up to 88, ≤ 2 ulp near 0 and |x| ulp below it; 0 where it would be denormal. NaN stays NaN. With half the
+/// operations of `simd::exp`.
+#[inline(always)]
+pub fn exp(x: v128) -> v128 {
+    /// Adding this rounds a small number to an integer, which the low bits of the sum then hold: 1.5·2²³.
+    const ROUNDER: f32 = 12_582_912.0;
+    let rounded = fma(x, splat(core::f32::consts::LOG2_E), splat(ROUNDER));
+    let n = f32x4_sub(rounded, splat(ROUNDER));
+    let r = fma(n, splat(-core::f32::consts::LN_2), x);
+    let mut p = splat(0.001_393_5);
+    for c in [0.008_336_72, 0.041_665_8, 0.166_666_57, 0.5, 1.0, 1.0] {
+        p = fma(p, r, splat(c));
+    }
+    let power = i32x4_add(i32x4_shl(rounded, 23), splat(1.0));
+    v128_andnot(f32x4_mul(p, power), f32x4_lt(x, splat(-87.0)))
+}
+
+/// Packs `count` rows from `row` on, times `factor`, as the columns of a panel `[depth][4·V]`, zeros in the others.
+pub unsafe fn load_panel<const V: usize>(
+    x: Heads,
+    head: usize,
+    row: usize,
+    count: usize,
+    factor: f32,
+    panel: *mut f32,
+) {
     let width = V * LANES;
     unsafe {
         if count < width {
@@ -68,6 +92,12 @@ pub unsafe fn load_panel<const V: usize>(x: Heads, head: usize, row: usize, coun
         for i in (0..count).step_by(LANES) {
             let lines = Lines { first: x.row(row + i, head).cast(), stride: 4 * x.stride() };
             pack_columns(lines, LANES.min(count - i), x.d, width, panel.add(i));
+        }
+        if factor != 1.0 {
+            for element in 0..x.d {
+                let p = panel.add(element * width);
+                store_columns::<V>(p, load_columns::<V>(p).map(|x| f32x4_mul(x, splat(factor))));
+            }
         }
     }
 }
