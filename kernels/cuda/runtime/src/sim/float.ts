@@ -195,7 +195,8 @@ export function fromBfloat(bits: number): number {
 /** Exact a·b + c of doubles as one rounding, by integers: rare in kernels, so plainness wins over speed. */
 export function fma64(a: number, b: number, c: number, mode: Rounding = 'rn'): number {
   const p = a * b;
-  if (p - p !== 0 || c - c !== 0) return p + c;
+  if (!Number.isFinite(a) || !Number.isFinite(b)) return p + c;
+  if (!Number.isFinite(c)) return c;
   if (a === 0 || b === 0) return c === 0 && mode === 'rm' && !Object.is(p, c) ? -0 : p + c;
   const [ma, ea] = split(a);
   const [mb, eb] = split(b);
@@ -233,5 +234,8 @@ function join(m: bigint, e: number, mode: Rounding): number {
   }
   // Two factors, since 2^exponent alone may be below the smallest double.
   const value = Number(magnitude) * 2 ** Math.max(exponent, -1000) * 2 ** Math.min(exponent + 1000, 0);
+  if (value === Infinity && (mode === 'rz' || mode === (negative ? 'rp' : 'rm'))) {
+    return negative ? -Number.MAX_VALUE : Number.MAX_VALUE;
+  }
   return negative ? -value : value;
 }
