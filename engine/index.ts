@@ -22,6 +22,7 @@ export * from './ops/norm.ts';
 export * from './ops/quant.ts';
 export * from './ops/reduce.ts';
 export * from './ops/rope.ts';
+export * from './ops/softmax.ts';
 export * from './ops/swiglu.ts';
 export * from './optim.ts';
 export { FlatParameters } from './parameters.ts';

@@ -35,9 +35,10 @@ function product(h: Float64Array, w: Float64Array, { R, V, C }: { R: number; V: 
 }
 
 function sampleLinear(gen: Gen, weight: DType): [h: Tensor, w: Tensor, targets: Tensor, weights: Tensor] {
-  const C = weight.endsWith('_k') ? 256 : weight.startsWith('q') ? 32 : gen.dim(33);
+  const C = weight.endsWith('_k') ? 256 : weight.startsWith('q') ? 32 : Math.max(4, gen.dim(33));
   const [R, V] = [gen.dim(9, { zero: true }), Math.max(5, gen.dim(33))];
-  const h = gen.tensor([R, C], { lo: -0.2, hi: 0.2 });
+  // Logits of about 1: where one token takes it all, the loss is a difference of nearly equal numbers.
+  const h = gen.tensor([R, C], { lo: -(C ** -0.5), hi: C ** -0.5 });
   return [h, gen.tensor([V, C], { dtype: weight }), ...sampleTargets(gen, R, V)];
 }
 
@@ -142,7 +143,8 @@ const applyLinearCrossEntropy = op<void>({
     ];
   },
   constants: [3],
-  contraction: (specs) => specs[0].shape[1],
+  // A logit is a sum over C, the gradient one over V.
+  contraction: ([, w]) => w.shape[0] + w.shape[1],
   dtypes: weightDTypes.map((w): DType[] => ['f32', w, 'i32', 'f32']),
   sample: (gen, [, weight]) => [sampleLinear(gen, weight), undefined],
   bench: benchLinear(4),

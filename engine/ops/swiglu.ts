@@ -20,6 +20,8 @@ const gradient: OpDef<void> = {
     const n = size(g.shape);
     return [{ kernel: 'swigluGrad_f32', outputs: [0, 1], inputs: [0, 1, 2], ints: [n], work: [n, 1, 1] }];
   },
+  // dGate is a sum of two terms that cancels where silu has its minimum.
+  contraction: () => 2,
   dtypes: [['f32', 'f32', 'f32']],
   sample: (gen) => {
     const shape = [gen.dim(4), gen.dim(300, { zero: true })];
