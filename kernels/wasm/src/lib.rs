@@ -8,11 +8,23 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 mod attention;
 mod cache;
+mod dropout;
 mod elementwise;
+mod gather;
 mod gemm;
+mod linear_loss;
+mod loss;
+mod r#move;
+mod norm;
+mod optimizer;
 mod pool;
 mod quant;
+mod reduce;
+mod rope;
+mod rows;
 mod simd;
+mod softmax;
+mod swiglu;
 mod table;
 mod weight;
 
@@ -26,7 +38,7 @@ macro_rules! kernel_table {
     };
 }
 
-kernel_table!(attention, cache, elementwise, gemm, quant);
+kernel_table!(attention, cache, dropout, elementwise, gather, gemm, linear_loss, loss, r#move, norm, optimizer, quant, reduce, rope, softmax, swiglu);
 
 /// The names of all kernels joined by newlines; a kernel's index is its line.
 #[wasm_bindgen]

@@ -1,7 +1,10 @@
 //! Weights as f32: rows of an embedding, and whole tensors.
 
-use crate::simd::{store, store_part};
-use crate::table::{Kernel, Phase};
+use core::arch::wasm32::f32x4_convert_i32x4;
+
+use crate::rows;
+use crate::simd::{map, splat, store, store_part};
+use crate::table::{Job, Kernel, Phase};
 use crate::weight::{
     BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Weight, decode_group, partial_eight,
 };
@@ -10,7 +13,7 @@ use crate::weight::{
 const CHUNK: usize = 1 << 14;
 
 /// Decodes a row of `k` elements.
-unsafe fn decode_row<W: Weight>(row: *const u8, k: usize, out: *mut f32) {
+pub unsafe fn decode_row<W: Weight>(row: *const u8, k: usize, out: *mut f32) {
     let (groups, rest) = (k / W::GROUP, k % W::GROUP);
     unsafe {
         for group in 0..groups {
@@ -32,24 +35,22 @@ unsafe fn decode_row<W: Weight>(row: *const u8, k: usize, out: *mut f32) {
     }
 }
 
-/// Rows of `columns` elements in a chunk.
-fn rows_per_chunk(columns: usize) -> usize {
-    (CHUNK / columns.max(1)).max(1)
-}
-
-/// out[T, C] = W[ids[t]]. buffers: out, W, ids. ints: T, C.
+/// out[T, C] = W[ids[t]], NaN where an id is outside W. buffers: out, W, ids. ints: T, C, V.
 const fn embedding<W: Weight>(name: &'static str) -> Kernel {
     let phases = const {
         &[Phase {
-            chunks: |job| job.size(0).div_ceil(rows_per_chunk(job.size(1))),
+            chunks: |job| rows::chunks(job.size(0), job.size(1)),
             run: |job, chunk, _| {
-                let (rows, columns) = (job.size(0), job.size(1));
-                let step = rows_per_chunk(columns);
-                for t in chunk * step..rows.min((chunk + 1) * step) {
+                let columns = job.size(1);
+                for t in rows::range(chunk, job.size(0), columns) {
                     unsafe {
+                        let out = job.buffer::<f32>(0).add(t * columns);
+                        // A negative id is a huge one.
                         let id = *job.buffer::<i32>(2).add(t) as usize;
-                        let row = job.buffer::<u8>(1).add(id * W::row_bytes(columns));
-                        decode_row::<W>(row, columns, job.buffer::<f32>(0).add(t * columns));
+                        match id < job.size(2) {
+                            true => decode_row::<W>(job.buffer::<u8>(1).add(id * W::row_bytes(columns)), columns, out),
+                            false => map([out], [], columns, |[]| [splat(f32::NAN)]),
+                        }
                     }
                 }
             },
@@ -63,10 +64,9 @@ const fn cast<W: Weight>(name: &'static str) -> Kernel {
     // Rows are whole blocks, and so are chunks.
     let phases = const {
         &[Phase {
-            chunks: |job| (job.size(0) * job.size(1)).div_ceil(CHUNK),
+            chunks: cast_chunks,
             run: |job, chunk, _| unsafe {
-                let begin = chunk * CHUNK;
-                let count = CHUNK.min(job.size(0) * job.size(1) - begin);
+                let (begin, count) = cast_range(job, chunk);
                 let source = job.buffer::<u8>(1).add(W::row_bytes(begin));
                 decode_row::<W>(source, count, job.buffer::<f32>(0).add(begin));
             },
@@ -75,10 +75,33 @@ const fn cast<W: Weight>(name: &'static str) -> Kernel {
     Kernel::new(name, phases)
 }
 
+/// The same of integers.
+const CAST_I32: Kernel = Kernel::new(
+    "cast_f32_i32",
+    &[Phase {
+        chunks: cast_chunks,
+        run: |job, chunk, _| unsafe {
+            let (begin, count) = cast_range(job, chunk);
+            let (out, x) = (job.buffer::<f32>(0).add(begin), job.buffer::<f32>(1).add(begin));
+            map([out], [x.cast_const()], count, |[x]| [f32x4_convert_i32x4(x)]);
+        },
+    }],
+);
+
+fn cast_chunks(job: &Job) -> usize {
+    (job.size(0) * job.size(1)).div_ceil(CHUNK)
+}
+
+/// First element and number of elements of a chunk.
+fn cast_range(job: &Job, chunk: usize) -> (usize, usize) {
+    let begin = chunk * CHUNK;
+    (begin, CHUNK.min(job.size(0) * job.size(1) - begin))
+}
+
 macro_rules! kernels {
     ($($weight:ident $suffix:literal),*) => {
         pub const KERNELS: &[Kernel] = &[
-            embedding::<F32>("embedding_f32_f32"),
+            CAST_I32,
             $(
                 embedding::<$weight>(concat!("embedding_f32_", $suffix)),
                 cast::<$weight>(concat!("cast_f32_", $suffix)),
@@ -87,5 +110,5 @@ macro_rules! kernels {
     };
 }
 
-kernels!(F16 "f16", BF16 "bf16", Q8_0 "q8_0", Q4_0 "q4_0", Q4_1 "q4_1", Q5_0 "q5_0", Q5_1 "q5_1",
+kernels!(F32 "f32", F16 "f16", BF16 "bf16", Q8_0 "q8_0", Q4_0 "q4_0", Q4_1 "q4_1", Q5_0 "q5_0", Q5_1 "q5_1",
     Q4_K "q4_k", Q5_K "q5_k", Q6_K "q6_k");

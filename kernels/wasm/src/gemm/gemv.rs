@@ -13,7 +13,7 @@ pub const MAX_ROWS: usize = 4;
 /// Weights that make a chunk: some 10 us.
 const CHUNK: usize = 1 << 16;
 
-pub struct Gemv<W> {
+pub struct Gemv {
     pub m: usize,
     pub n: usize,
     pub k: usize,
@@ -22,7 +22,6 @@ pub struct Gemv<W> {
     pub weight: *const u8,
     /// `[N]`, or null.
     pub bias: *const f32,
-    pub kind: core::marker::PhantomData<W>,
 }
 
 /// Columns of y in a chunk.
@@ -34,30 +33,30 @@ pub fn chunks(n: usize, k: usize) -> usize {
     n.div_ceil(columns(k))
 }
 
-impl<W: Weight> Gemv<W> {
-    pub unsafe fn chunk(&self, i: usize) {
+impl Gemv {
+    pub unsafe fn chunk<W: Weight>(&self, i: usize) {
         let begin = i * columns(self.k);
         let end = self.n.min(begin + columns(self.k));
         // Up to eight chains of multiply-adds at a time: fewer wait for each other, more do not fit into registers.
         unsafe {
             match self.m {
-                1 => self.columns::<1, 4>(begin, end),
-                2 => self.columns::<2, 2>(begin, end),
-                3 => self.columns::<3, 1>(begin, end),
-                _ => self.columns::<4, 1>(begin, end),
+                1 => self.columns::<W, 1, 4>(begin, end),
+                2 => self.columns::<W, 2, 2>(begin, end),
+                3 => self.columns::<W, 3, 1>(begin, end),
+                _ => self.columns::<W, 4, 1>(begin, end),
             }
         }
     }
 
     /// All M rows of columns `begin..end`, R columns at a time.
-    unsafe fn columns<const M: usize, const R: usize>(&self, begin: usize, end: usize) {
+    unsafe fn columns<W: Weight, const M: usize, const R: usize>(&self, begin: usize, end: usize) {
         let whole = begin + (end - begin) / R * R;
-        (begin..whole).step_by(R).for_each(|column| unsafe { self.dots::<M, R>(column) });
-        (whole..end).for_each(|column| unsafe { self.dots::<M, 1>(column) });
+        (begin..whole).step_by(R).for_each(|column| unsafe { self.dots::<W, M, R>(column) });
+        (whole..end).for_each(|column| unsafe { self.dots::<W, M, 1>(column) });
     }
 
     #[inline(always)]
-    unsafe fn dots<const M: usize, const R: usize>(&self, column: usize) {
+    unsafe fn dots<W: Weight, const M: usize, const R: usize>(&self, column: usize) {
         let stride = W::row_bytes(self.k);
         let rows: [*const u8; R] = core::array::from_fn(|i| self.weight.wrapping_add((column + i) * stride));
         let x: [*const f32; M] = core::array::from_fn(|i| self.x.wrapping_add(i * self.k));

@@ -5,14 +5,14 @@
 
 mod gemv;
 pub mod pack;
-mod product;
+pub mod product;
 pub mod tile;
 
 use core::marker::PhantomData;
 
 use gemv::Gemv;
 use pack::{Left, Right, RowsAcrossDepth, RowsAlongDepth};
-use product::Shape;
+use product::{Shape, Start};
 
 use crate::table::{Job, Kernel, Phase};
 use crate::weight::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Weight};
@@ -65,7 +65,7 @@ unsafe fn multiply<P: Product>(job: &Job, chunk: usize, thread: usize) {
     let lefts = P::lefts(job);
     unsafe {
         let panels = packed::<P>(job, lefts).add(thread * shape.panels());
-        shape.multiply(chunk, job.wide != 0, P::bias(job), panels, |batch| {
+        shape.multiply(chunk, job.wide != 0, Start::Row(P::bias(job)), panels, |batch| {
             (packed::<P>(job, batch.min(lefts - 1)), P::right(job, batch), P::output(job, batch))
         });
     }
@@ -165,7 +165,7 @@ impl<W: Weight> Linear<W> {
     unsafe fn run_gemv(job: &Job, chunk: usize) {
         let (m, n, k) = (job.size(0), job.size(1), job.size(2));
         let (y, x, weight) = (job.buffer(0), job.buffer(1), job.buffer(2));
-        unsafe { Gemv::<W> { m, n, k, y, x, weight, bias: Self::bias(job), kind: PhantomData }.chunk(chunk) };
+        unsafe { Gemv { m, n, k, y, x, weight, bias: Self::bias(job) }.chunk::<W>(chunk) };
     }
 
     const KERNEL_PHASES: &'static [Phase] = &[

@@ -25,6 +25,8 @@ const ROW_BLOCK: usize = 192;
 const PACK_ROWS: usize = 24;
 /// Columns of C in a chunk, at most: the thread's packed panels share L2 with the block of A.
 const MAX_COLUMNS: usize = 6 * COLUMNS;
+/// Elements of a thread's packed panels, at most.
+pub const MAX_PANELS: usize = MAX_COLUMNS * DEPTH;
 /// Chunks worth having, so that eight threads finish together even if one of them is held up.
 const CHUNKS: usize = 32;
 /// Multiply-adds that make a chunk worth a hand-off: a few microseconds.
@@ -67,7 +69,8 @@ impl Shape {
     /// Columns of C in a chunk.
     fn columns(&self) -> usize {
         let groups = self.n.div_ceil(COLUMNS);
-        let wanted = (self.batch * groups / CHUNKS).max(WORTHWHILE.div_ceil((self.m * self.k * COLUMNS).max(1)));
+        let wanted =
+            (self.batch * groups / CHUNKS).max(WORTHWHILE.div_ceil((self.m * self.k).max(1)).div_ceil(COLUMNS));
         wanted.clamp(1, MAX_COLUMNS / COLUMNS) * COLUMNS
     }
 
@@ -109,26 +112,32 @@ impl Shape {
         self.columns() * self.depth()
     }
 
-    /// Computes chunk `i`; `operands` gives packed A, B and C of a batch index, `bias` what to add to each row or null.
+    /// Computes chunk `i`; `operands` gives packed A, B and C of a batch index.
     pub unsafe fn multiply<B: Right>(
         &self,
         i: usize,
         wide: bool,
-        bias: *const f32,
+        start: Start,
         panels: *mut f32,
         operands: impl FnOnce(usize) -> (*const f32, B, *mut f32),
     ) {
         let (batch, rows, columns) = self.chunk(i);
         let (packed, right, c) = operands(batch);
         let row_blocks = rows.len().div_ceil(ROW_BLOCK);
-        // Without depth no tile would write anything.
-        if !bias.is_null() || self.k == 0 {
-            unsafe { self.start(c, bias, &rows, &columns) };
-        }
+        let adds = match start {
+            Start::Held => true,
+            Start::Row(row) => {
+                // Without depth no tile would write anything.
+                if !row.is_null() || self.k == 0 {
+                    unsafe { self.start(c, row, &rows, &columns) };
+                }
+                !row.is_null()
+            }
+        };
         for (begin, depth) in self.depth_blocks() {
             let padded = depth.next_multiple_of(2);
             let a = unsafe { packed.add(self.m * begin) };
-            let accumulate = begin > 0 || !bias.is_null();
+            let accumulate = begin > 0 || adds;
             for block in 0..row_blocks {
                 let slivers = part_of_rows(&rows, block, row_blocks);
                 for first in columns.clone().step_by(COLUMNS) {
@@ -190,16 +199,25 @@ impl Shape {
         }
     }
 
-    /// Writes the bias or zeros, which the product is then added to.
-    unsafe fn start(&self, c: *mut f32, bias: *const f32, rows: &Range<usize>, columns: &Range<usize>) {
-        for row in rows.clone() {
+    /// Writes the row or zeros, which the product is then added to.
+    unsafe fn start(&self, c: *mut f32, row: *const f32, rows: &Range<usize>, columns: &Range<usize>) {
+        for i in rows.clone() {
             unsafe {
-                let out = c.add(row * self.n + columns.start);
-                match bias.is_null() {
+                let out = c.add(i * self.n + columns.start);
+                match row.is_null() {
                     true => out.write_bytes(0, columns.len()),
-                    false => out.copy_from_nonoverlapping(bias.add(columns.start), columns.len()),
+                    false => out.copy_from_nonoverlapping(row.add(columns.start), columns.len()),
                 }
             }
         }
     }
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy)]
+pub enum Start {
+    /// A row `[N]` in every row of C, or null for zeros.
+    Row(*const f32),
+    /// What C holds.
+    Held,
 }
