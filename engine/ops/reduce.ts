@@ -22,6 +22,7 @@ const applySumTo = op<Shape>({
     });
   },
   vjp: (g, { specs: [s] }) => [expand(g, s.shape)],
+  contraction: ([x], to) => size(x.shape) / size(to),
   launch: ([x], to) => {
     const { dims, strides } = collapse(x.shape, [to]);
     return [
