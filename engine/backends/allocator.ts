@@ -44,11 +44,6 @@ export class Allocator {
     return this.#liveBytes;
   }
 
-  /** Bytes obtained from `grow` so far. */
-  get totalBytes(): number {
-    return this.#totalBytes;
-  }
-
   /** Address of at least `bytes` bytes. @throws OutOfMemoryError with the bytes requested and the bytes in use */
   alloc(bytes: number): number {
     const size = classBytes(classAbove(Math.max(bytes, 1)));
