@@ -1,0 +1,145 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import {
+  type Backend,
+  backward,
+  createReferenceBackend,
+  createWasmBackend,
+  dropout,
+  ones,
+  scope,
+  type Tensor,
+  tensor,
+} from '../../engine/index.ts';
+import { philox4x32 } from '../../engine/random.ts';
+
+const reference = createReferenceBackend();
+let relaxed: Awaited<ReturnType<typeof createWasmBackend>>;
+let simd128: Awaited<ReturnType<typeof createWasmBackend>>;
+beforeAll(async () => {
+  relaxed = await createWasmBackend({ threads: 2, build: 'relaxed' });
+  simd128 = await createWasmBackend({ threads: 1, build: 'simd128' });
+});
+afterAll(() => Promise.all([relaxed.close(), simd128.close()]));
+
+// Known answers of Random123 (kat_vectors, philox4x32 10).
+test.each([
+  [
+    [0, 0, 0, 0],
+    [0, 0],
+    [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
+  ],
+  [
+    [0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff],
+    [0xffffffff, 0xffffffff],
+    [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd],
+  ],
+  [
+    [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
+    [0xa4093822, 0x299f31d0],
+    [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
+  ],
+] as [[number, number, number, number], [number, number], number[]][])('Philox4x32-10 of %o', (counter, key, words) => {
+  expect([...philox4x32(counter, key)]).toEqual(words);
+});
+
+interface Place {
+  seed: number;
+  step: number;
+  rows: [owner: number, position: number][];
+  p: number;
+  module: number;
+}
+
+/** What dropout makes of `x`, or of ones [rows, C]. */
+function apply(backend: Backend, { seed, step, rows, p, module }: Place, x: Tensor): Tensor {
+  const rng = tensor(Int32Array.of(seed, step), [2], { dtype: 'i32', backend });
+  const places = tensor(Int32Array.from(rows.flat()), [rows.length, 2], { dtype: 'i32', backend });
+  return dropout(x, rng, places, { p, module });
+}
+
+async function mask(backend: Backend, place: Place, C: number): Promise<number[]> {
+  using _ = scope();
+  const y = apply(backend, place, ones([place.rows.length, C], { backend }));
+  return [...(await y.data())].map((v) => (v === 0 ? 0 : 1));
+}
+
+const C = 77;
+const place: Place = {
+  seed: -123456789,
+  step: 2 ** 31 - 1,
+  rows: Array.from({ length: 41 }, (_, i) => [i % 5, 1000 - i]),
+  p: 0.3,
+  module: 17,
+};
+
+test('the mask is the documented function of seed, step, owner, position, module and feature', async () => {
+  const expected = place.rows.flatMap(([owner, position]) =>
+    Array.from({ length: C }, (_, c) => {
+      const words = philox4x32([c >> 2, position, owner, place.module], [place.seed, place.step]);
+      return +(words[c & 3] >= Math.round(0.3 * 2 ** 32));
+    }),
+  );
+  for (const backend of [reference, relaxed, simd128]) expect(await mask(backend, place, C)).toEqual(expected);
+});
+
+test('every coordinate of the function matters', async () => {
+  const start = await mask(relaxed, place, C);
+  const changes: Partial<Place>[] = [
+    { seed: 1 },
+    { step: 1 },
+    { module: 18 },
+    { rows: place.rows.map(([owner, position]) => [owner + 1, position]) },
+    { rows: place.rows.map(([owner, position]) => [owner, position + 1]) },
+  ];
+  for (const change of changes) {
+    const other = await mask(relaxed, { ...place, ...change }, C);
+    const equal = other.filter((bit, i) => bit === start[i]).length / start.length;
+    // Independent masks agree in 0.7² + 0.3² of their elements.
+    expect(equal, JSON.stringify(change)).toBeGreaterThan(0.53);
+    expect(equal, JSON.stringify(change)).toBeLessThan(0.63);
+  }
+});
+
+test('a row’s mask does not depend on the rows around it', async () => {
+  const whole = await mask(relaxed, place, C);
+  const alone = await mask(relaxed, { ...place, rows: place.rows.slice(13, 14) }, C);
+  expect(alone).toEqual(whole.slice(13 * C, 14 * C));
+});
+
+test.each([0.05, 0.1, 0.5])('p = %d: the keep rate is inside its binomial 99.9%% interval', async (p) => {
+  const rows = Array.from({ length: 512 }, (_, i): [number, number] => [0, i]);
+  for (let module = 0; module < 3; module++) {
+    const kept = (await mask(relaxed, { ...place, rows, p, module }, 576)).reduce((n, bit) => n + bit, 0);
+    const n = 512 * 576;
+    const reach = 3.2905 * Math.sqrt(n * p * (1 - p));
+    expect(Math.abs(kept - n * (1 - p))).toBeLessThan(reach);
+  }
+});
+
+describe.each(['reference', 'wasm'])('on %s', (name) => {
+  const on = (): Backend => (name === 'wasm' ? relaxed : reference);
+
+  test('the gradient is masked and scaled as the output is', async () => {
+    const backend = on();
+    const x = ones([place.rows.length, C], { backend, requiresGrad: true });
+    {
+      using _ = scope();
+      const y = apply(backend, place, x);
+      const out = await y.data();
+      backward(y, ones(y.shape, { backend }));
+      expect(await x.grad?.data()).toEqual(out);
+      expect(Math.max(...out)).toBeCloseTo(1 / 0.7, 6);
+    }
+    x.grad?.dispose();
+    x.dispose();
+  });
+
+  test('p = 0 is the identity; p outside [0, 1) is an error', () => {
+    using _ = scope();
+    const x = ones([place.rows.length, C], { backend: on() });
+    expect(apply(on(), { ...place, p: 0 }, x)).toBe(x);
+    for (const p of [-0.1, 1, Number.NaN]) {
+      expect(() => apply(on(), { ...place, p }, x)).toThrow(`dropout: p must be in [0, 1), found ${p}`);
+    }
+  });
+});
