@@ -37,7 +37,7 @@ export async function readJson(path: string): Promise<unknown> {
 
 /**
  * Writes a file whole or not at all: `write` fills a temporary file beside `path`, which is synced and renamed over it.
- * @throws whatever `write` or the file system throws; the temporary file is removed and `path` is as it was
+ * @throws what `write` throws, or an error naming `path`; the temporary file is removed and `path` is as it was
  */
 export async function replaceFile(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`);
@@ -52,13 +52,15 @@ export async function replaceFile(path: string, write: (file: FileHandle) => Pro
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    // The system names the temporary file, or none at all.
+    throw code === undefined ? error : new Error(`cannot write ${path}: ${message}`, { cause: error });
   }
   await syncFolder(dirname(path));
 }
 
 /** Makes a rename in `folder` survive a crash. Windows cannot open folders and needs no such call. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await open(folder, 'r');
   try {

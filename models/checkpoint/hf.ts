@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
@@ -18,6 +19,7 @@ const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string())
  */
 export async function openHf(folder: string): Promise<Checkpoint> {
   const configPath = join(folder, 'config.json');
+  if (!existsSync(configPath)) throw new FormatError(`${folder}: no config.json: not a Hugging Face model folder`);
   const config = configFromHf(configPath, await readJson(configPath));
   const files: SafetensorsFile[] = [];
   const close = async () => {

@@ -132,6 +132,8 @@ describe('refuses', () => {
     expect(await refusal(path)).toMatch(/no model.safetensors and no model.safetensors.index.json/);
     await writeFile(join(path, 'pytorch_model.bin'), '');
     expect(await refusal(path)).toMatch(/pytorch_model.bin is there, but pickled weights are not read/);
+    await rm(join(path, 'config.json'));
+    expect(await refusal(path)).toMatch(/no config.json: not a Hugging Face model folder/);
   });
 });
 
