@@ -1,8 +1,10 @@
 import type { PtxFunction, Register, Variable } from './ptx.ts';
 import { PtxError } from './ptx.ts';
 
-/** Bytes between a kernel's shared variables that belong to none, so that running over an end is seen. */
+/** Bytes at least between a kernel's shared variables that belong to none, so that running over an end is seen. */
 const redZone = 128;
+/** Shared variables keep their place modulo this, hence their banks and what swizzles by xor see of their address. */
+const sharedModulus = 1024;
 
 const alignUp = (n: number, to: number) => Math.ceil(n / to) * to;
 
@@ -52,8 +54,7 @@ export class Layout {
         dynamicAlign = Math.max(dynamicAlign, variable.align);
       } else if (variable.space === 'shared') {
         real = alignUp(real, variable.align);
-        // The same place modulo 128 as without red zones, hence the same banks.
-        simulated = alignUp(simulated, redZone) + (real % 128);
+        simulated = alignUp(simulated, sharedModulus) + (real % sharedModulus);
         this.#places.set(variable, simulated);
         this.shared.push({ variable, offset: simulated });
         simulated += variable.bytes + redZone;
@@ -67,7 +68,10 @@ export class Layout {
     }
     for (const [variable, address] of globals) this.#places.set(variable, address);
     this.sharedBytes = real;
-    this.dynamicShared = alignUp(simulated, redZone) + (alignUp(real, dynamicAlign) % 128);
+    this.dynamicShared = alignUp(simulated, sharedModulus) + (alignUp(real, dynamicAlign) % sharedModulus);
+    // The arena holds 512 KiB, and a launch may add 227 KiB behind this.
+    if (this.dynamicShared > 2 ** 18)
+      throw new PtxError(fn.line, `${fn.name}: ${real} bytes of static shared memory are too many`);
     for (const variable of dynamic) this.#places.set(variable, this.dynamicShared);
     this.localBytes = local === 0 ? 0 : alignUp(local + 16, 16);
   }
