@@ -1,12 +1,14 @@
 //! The gradients of attention. P is computed again from the scores and the log-sum-exps; dS = P ⊙ (g·vᵀ − rowsum(g ⊙ o)).
 
 use core::arch::wasm32::*;
+use core::ops::Range;
 
 use super::forward::{key_span, query_tile};
 use super::strip::{
-    Columns, Space, accumulate, blocks, columns_from, exp, load_columns, load_panel, scores, store_columns, store_rows,
+    Block, Columns, Space, accumulate, blocks, columns_from, exp, load_columns, load_panel, scores, store_columns,
+    store_rows,
 };
-use super::{CACHE_LINE, Heads, Operand, Order, Pass, Shape, packed, shared};
+use super::{CACHE_LINE, Heads, Operand, Order, Pass, Shape, TILE, packed, shared};
 use crate::gemm::tile::{ROWS, WIDE};
 use crate::simd::{LANES, fma, horizontal_sum, load, load_part, splat};
 use crate::table::Job;
@@ -119,15 +121,18 @@ impl Pass for GradQuery {
                         let at = block.begin * shape.depth();
                         scores::<V>(shape.depth(), k.add(at), block.len(), space.panels[0], s);
                         scores::<V>(shape.depth(), v.add(at), block.len(), space.panels[1], dp);
-                        for key in block.visible..block.end {
-                            let line = (key - block.begin) * width;
-                            let mut ds =
-                                grad_scores(load_columns(s.add(line)), load_columns(dp.add(line)), lses, sums).1;
-                            if key > row {
-                                let visible = columns_from::<V>(key as isize - row as isize);
-                                (0..V).for_each(|i| ds[i] = v128_and(ds[i], visible[i]));
-                            }
-                            store_columns::<V>(s.add(line), ds);
+                        let line = |key: usize| (key - block.begin) * width;
+                        let ds = |key: usize| {
+                            grad_scores(load_columns(s.add(line(key))), load_columns(dp.add(line(key))), lses, sums).1
+                        };
+                        // Keys that every column sees, then those that only later columns do.
+                        let whole = (row + 1).clamp(block.visible, block.end);
+                        for key in block.visible..whole {
+                            store_columns::<V>(s.add(line(key)), ds(key));
+                        }
+                        for key in whole..block.end {
+                            let (ds, visible) = (ds(key), columns_from::<V>(key as isize - row as isize));
+                            store_columns::<V>(s.add(line(key)), core::array::from_fn(|i| v128_and(ds[i], visible[i])));
                         }
                         block.clear_rest::<V>(s);
                         let lines = k_across.add(block.begin * ROWS);
@@ -188,70 +193,120 @@ impl Pass for GradKeyValue {
         unsafe {
             let [first, count, span, spans] =
                 core::array::from_fn(|field| *job.buffer::<i32>(7).add(4 * tile + field) as usize);
-            for column in (0..count).step_by(width) {
-                let (first, count) = (first + column, width.min(count - column));
-                load_panel::<V>(like_key(job, 3), kv_head, first, count, job.floats[0], space.panels[0]);
-                load_panel::<V>(like_key(job, 4), kv_head, first, count, 1.0, space.panels[1]);
-                space.sums.iter().for_each(|sum| core::ptr::write_bytes(*sum, 0, shape.tiled() * width));
-                for head in kv_head * shape.group()..(kv_head + 1) * shape.group() {
-                    for span in span..span + spans {
-                        let [q0, q1, row] =
-                            core::array::from_fn(|field| *job.buffer::<i32>(8).add(3 * span + field) as usize);
-                        Self::add_queries::<V>(job, &shape, head, first, [q0, q1, row], space);
+            let keys = first..first + count;
+            let mut strips: [KeyStrip<V>; MAX_STRIPS] =
+                core::array::from_fn(|i| KeyStrip::new(&shape, first + i * width, i, space));
+            let strips = &mut strips[..count.div_ceil(width)];
+            for strip in strips.iter_mut() {
+                strip.load(job, &shape, kv_head, &keys);
+            }
+            for head in kv_head * shape.group()..(kv_head + 1) * shape.group() {
+                for span in span..span + spans {
+                    let [q0, q1, row] =
+                        core::array::from_fn(|field| *job.buffer::<i32>(8).add(3 * span + field) as usize);
+                    // Query q is at key row q + row - q0: the first that sees the first key.
+                    for block in blocks(q0 + first.saturating_sub(row), q1) {
+                        strips.iter().for_each(|strip| strip.add(job, &shape, head, &block, q0, row, space.blocks));
                     }
                 }
-                for (half, factor) in [job.floats[0], 1.0].into_iter().enumerate() {
-                    let row = half * shape.key_rows + first;
-                    let out = job.buffer::<f32>(0).add((row * shape.kv_heads + kv_head) * shape.d);
-                    let stride = shape.kv_heads * shape.d;
-                    store_rows::<V>(space.sums[half], [splat(factor); V], shape.d, count, out, stride);
-                }
             }
+            strips.iter().for_each(|strip| strip.store(job, &shape, kv_head, &keys));
         }
     }
 }
 
-impl GradKeyValue {
-    /// Adds what queries [q0, q1) of a head, at key rows from `row` on, contribute to the keys from `first` on.
+/// Strips of a tile, at most.
+const MAX_STRIPS: usize = TILE / (2 * LANES);
+
+/// A strip of keys. All strips of a tile go past a block of queries while it is in the cache.
+#[derive(Clone, Copy)]
+struct KeyStrip<const V: usize> {
+    first: usize,
+    /// k, times the scale, and v: `[depth][4·V]`.
+    panels: [*mut f32; 2],
+    /// dk, without the scale, and dv: `[D][4·V]`.
+    sums: [*mut f32; 2],
+}
+
+impl<const V: usize> KeyStrip<V> {
+    const WIDTH: usize = V * LANES;
+
+    fn new(shape: &Shape, first: usize, i: usize, space: Space) -> Self {
+        KeyStrip {
+            first,
+            panels: space.panels.map(|panel| panel.wrapping_add(i * shape.depth() * Self::WIDTH)),
+            sums: space.sums.map(|sum| sum.wrapping_add(i * shape.tiled() * Self::WIDTH)),
+        }
+    }
+
+    /// How many of the tile's keys are in this strip.
+    fn count(&self, keys: &Range<usize>) -> usize {
+        Self::WIDTH.min(keys.end - self.first)
+    }
+
+    unsafe fn load(&self, job: &Job, shape: &Shape, kv_head: usize, keys: &Range<usize>) {
+        for (i, factor) in [job.floats[0], 1.0].into_iter().enumerate() {
+            unsafe {
+                load_panel::<V>(like_key(job, 3 + i), kv_head, self.first, self.count(keys), factor, self.panels[i]);
+                core::ptr::write_bytes(self.sums[i], 0, shape.tiled() * Self::WIDTH);
+            }
+        }
+    }
+
+    unsafe fn store(&self, job: &Job, shape: &Shape, kv_head: usize, keys: &Range<usize>) {
+        for (half, factor) in [job.floats[0], 1.0].into_iter().enumerate() {
+            let row = half * shape.key_rows + self.first;
+            let stride = shape.kv_heads * shape.d;
+            unsafe {
+                let out = job.buffer::<f32>(0).add(row * stride + kv_head * shape.d);
+                store_rows::<V>(self.sums[half], [splat(factor); V], shape.d, self.count(keys), out, stride);
+            }
+        }
+    }
+
+    /// Adds what a block of a head's queries contributes; query q0 is at key row `row`.
     #[inline(always)]
-    unsafe fn add_queries<const V: usize>(
+    unsafe fn add(
+        &self,
         job: &Job,
         shape: &Shape,
         head: usize,
-        first: usize,
-        [q0, q1, row]: [usize; 3],
-        space: Space,
+        block: &Block,
+        q0: usize,
+        row: usize,
+        [s, dp]: [*mut f32; 2],
     ) {
-        let width = V * LANES;
-        let [s, dp] = space.blocks;
-        let stride = Self::operand(job, 2).lines() * ROWS;
-        let [q, g, q_across, g_across] = core::array::from_fn(|i| packed::<Self>(job, i, head));
-        let (sums, lses) = sums_of::<Self>(job, head);
+        let Some(block) = block.from(q0 + self.first.saturating_sub(row)) else { return };
+        let stride = GradKeyValue::operand(job, 2).lines() * ROWS;
+        let [q, g, q_across, g_across] = core::array::from_fn(|i| packed::<GradKeyValue>(job, i, head));
+        let (sums, lses) = sums_of::<GradKeyValue>(job, head);
         unsafe {
-            for block in blocks(q0 + first.saturating_sub(row), q1) {
-                let at = block.begin * shape.depth();
-                scores::<V>(shape.depth(), q.add(at), block.len(), space.panels[0], s);
-                scores::<V>(shape.depth(), g.add(at), block.len(), space.panels[1], dp);
-                for query in block.visible..block.end {
-                    let line = (query - block.begin) * width;
-                    let [lse, sum] = [lses, sums].map(|x| [v128_load32_splat(x.add(query).cast()); V]);
-                    let (mut p, mut ds) =
-                        grad_scores(load_columns::<V>(s.add(line)), load_columns(dp.add(line)), lse, sum);
-                    let key_row = row + query - q0;
-                    if key_row < first + width - 1 {
-                        let hidden = columns_from::<V>(key_row as isize + 1 - first as isize);
-                        (0..V).for_each(|i| p[i] = v128_andnot(p[i], hidden[i]));
-                        (0..V).for_each(|i| ds[i] = v128_andnot(ds[i], hidden[i]));
-                    }
-                    store_columns::<V>(s.add(line), p);
-                    store_columns::<V>(dp.add(line), ds);
-                }
-                block.clear_rest::<V>(s);
-                block.clear_rest::<V>(dp);
-                let at = block.begin * ROWS;
-                accumulate::<V>(shape.tiled(), q_across.add(at), stride, block.even(), dp, space.sums[0]);
-                accumulate::<V>(shape.tiled(), g_across.add(at), stride, block.even(), s, space.sums[1]);
+            let at = block.begin * shape.depth();
+            scores::<V>(shape.depth(), q.add(at), block.len(), self.panels[0], s);
+            scores::<V>(shape.depth(), g.add(at), block.len(), self.panels[1], dp);
+            let line = |query: usize| (query - block.begin) * Self::WIDTH;
+            let p_and_ds = |query: usize| {
+                let [lse, sum] = [lses, sums].map(|x| [v128_load32_splat(x.add(query).cast()); V]);
+                grad_scores(load_columns::<V>(s.add(line(query))), load_columns(dp.add(line(query))), lse, sum)
+            };
+            // Queries that do not see the last columns yet, then those that see all.
+            let whole = (q0 + (self.first + Self::WIDTH - 1).saturating_sub(row)).clamp(block.visible, block.end);
+            for query in block.visible..whole {
+                let (p, ds) = p_and_ds(query);
+                let hidden = columns_from::<V>((row + query - q0 + 1) as isize - self.first as isize);
+                store_columns::<V>(s.add(line(query)), core::array::from_fn(|i| v128_andnot(p[i], hidden[i])));
+                store_columns::<V>(dp.add(line(query)), core::array::from_fn(|i| v128_andnot(ds[i], hidden[i])));
             }
+            for query in whole..block.end {
+                let (p, ds) = p_and_ds(query);
+                store_columns::<V>(s.add(line(query)), p);
+                store_columns::<V>(dp.add(line(query)), ds);
+            }
+            block.clear_rest::<V>(s);
+            block.clear_rest::<V>(dp);
+            let at = block.begin * ROWS;
+            accumulate::<V>(shape.tiled(), q_across.add(at), stride, block.even(), dp, self.sums[0]);
+            accumulate::<V>(shape.tiled(), g_across.add(at), stride, block.even(), s, self.sums[1]);
         }
     }
 }

@@ -31,6 +31,8 @@ use crate::gemm::tile::ROWS;
 use crate::table::{Job, Kernel, Phase};
 use crate::weight::F32;
 
+/// Rows of a tile of the plan, at most.
+const TILE: usize = 32;
 /// Lines in a block: the scores of 16 columns take 12 KB.
 const BLOCK: usize = 32 * ROWS;
 /// Lines that are packed in a chunk.

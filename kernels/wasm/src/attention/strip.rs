@@ -1,8 +1,9 @@
 //! The pieces of a pass: blocks of scores, sums over lines, panels of columns. V is the number of vectors in a strip.
 
 use core::arch::wasm32::*;
+use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
-use super::{BLOCK, CACHE_LINE, Heads, Shape, pack_columns};
+use super::{BLOCK, CACHE_LINE, Heads, Shape, TILE, pack_columns};
 use crate::gemm::pack::{Lines, transpose};
 use crate::gemm::tile::{ROWS, WIDE, tiles};
 use crate::simd::{LANES, fma, load, splat, store, store_part};
@@ -10,21 +11,21 @@ use crate::simd::{LANES, fma, load, splat, store, store_part};
 /// A value for each column.
 pub type Columns<const V: usize> = [v128; V];
 
-/// What a thread works in, for the widest strip.
+/// What a thread works in: the blocks of the widest strip, the panels and sums of a whole tile.
 #[derive(Clone, Copy)]
 pub struct Space {
     /// Two blocks `[BLOCK][columns]`.
     pub blocks: [*mut f32; 2],
-    /// Two panels `[depth][columns]`.
+    /// Two panels `[depth][columns]` a strip.
     pub panels: [*mut f32; 2],
-    /// Two sums `[D][columns]`.
+    /// Two sums `[D][columns]` a strip.
     pub sums: [*mut f32; 2],
 }
 
 impl Space {
     /// Elements of a panel or a sum, with the rows that whole tiles and whole vectors touch behind D.
     fn columns(shape: &Shape) -> usize {
-        WIDE * (shape.tiled() + LANES)
+        TILE * (shape.tiled() + LANES)
     }
 
     pub fn size(shape: &Shape) -> usize {
@@ -41,9 +42,13 @@ impl Space {
     }
 }
 
+/// The revectorizer pairs vectors only if no store stands between their loads: the fence, which is no instruction, keeps
+/// the compiler from moving loads behind stores that it knows to be elsewhere.
 #[inline(always)]
 pub unsafe fn load_columns<const V: usize>(p: *const f32) -> Columns<V> {
-    core::array::from_fn(|i| unsafe { load(p.add(i * LANES)) })
+    let x = core::array::from_fn(|i| unsafe { load(p.add(i * LANES)) });
+    compiler_fence(SeqCst);
+    x
 }
 
 #[inline(always)]
@@ -172,6 +177,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// What is left of it when the lines before `visible` do not count.
+    pub fn from(&self, visible: usize) -> Option<Block> {
+        let visible = visible.max(self.visible);
+        (visible < self.end).then(|| Block { begin: visible / ROWS * ROWS, visible, end: self.end })
+    }
+
     /// Lines for products over D.
     pub fn len(&self) -> usize {
         self.end - self.begin
