@@ -225,12 +225,10 @@ export function tensor(
 }
 
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
-  const n = size(shape);
-  return fromValues(
-    options.dtype === 'i32' ? new Int32Array(n).fill(value) : new Float32Array(n).fill(value),
-    shape,
-    options,
-  );
+  // In the precision of the backend: 1/3 in float32 is not what the reference computes with.
+  const wide = isReference(options.backend ?? currentBackend());
+  const Values = options.dtype === 'i32' ? Int32Array : wide ? Float64Array : Float32Array;
+  return fromValues(new Values(size(shape)).fill(value), shape, options);
 }
 
 export const zeros = (shape: Shape, options?: TensorOptions): Tensor => full(shape, 0, options);

@@ -1,8 +1,10 @@
 import { type Gen, op, type Spec } from '../op.ts';
 import { formatShape, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { mul, sub } from './elementwise.ts';
+import { rsqrt } from './activation.ts';
+import { add, mul, sub } from './elementwise.ts';
 import { sumTo } from './reduce.ts';
+import { mean } from './softmax.ts';
 
 export interface NormAttrs {
   /** Added to the mean square (or variance) before the root. */
@@ -60,6 +62,10 @@ const cost =
     bytes: 4 * passes * size(x.shape),
   });
 
+/** x / √(mean(x²) + eps) in primitives. */
+const normalized = (x: Tensor, eps: number): Tensor =>
+  mul(x, rsqrt(add(mean(mul(x, x), { axis: -1, keepDims: true }), eps)));
+
 // The gradient for x is one op; those of weight and bias, rarely wanted, are written in primitives.
 
 const applyRmsGrad = op<void>({
@@ -102,6 +108,7 @@ const applyRmsNorm = op<NormAttrs>({
       for (let c = 0; c < C; c++) y[r * C + c] = x[r * C + c] * rstd[r] * w[c];
     }
   },
+  define: ([x, w], { eps }) => mul(normalized(x, eps), w),
   save: ([x, w], [, rstd], needs) => [x, needs[0] && w, rstd],
   vjp: (g, { saved: [x, w, rstd], specs }, needs) => [
     needs[0] && applyRmsGrad([g, x, w, rstd], undefined),
@@ -171,6 +178,7 @@ const applyLayerNorm = op<NormAttrs>({
       for (let c = 0; c < C; c++) y[r * C + c] = (x[r * C + c] - mean[r]) * rstd[r] * w[c] + b[c];
     }
   },
+  define: ([x, w, b], { eps }) => add(mul(normalized(sub(x, mean(x, { axis: -1, keepDims: true })), eps), w), b),
   save: ([x, w], [, mean, rstd], needs) => (needs[0] || needs[1] ? [x, needs[0] && w, mean, rstd] : []),
   vjp: (g, { saved: [x, w, mean, rstd], specs }, needs) => [
     needs[0] && applyLayerGrad([g, x, w, mean, rstd], undefined),

@@ -1,7 +1,8 @@
 import { execute, type OpDef, op } from '../op.ts';
 import { formatShape, ShapeError, sameShape, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { add, div, exp, mul, neg } from './elementwise.ts';
+import { silu } from './activation.ts';
+import { mul } from './elementwise.ts';
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
@@ -44,7 +45,7 @@ const applySwiglu = op<void>({
   reference: ([y], [gate, up]) => {
     for (let i = 0; i < y.length; i++) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
   },
-  define: ([gate, up]) => mul(div(gate, add(exp(neg(gate)), 1)), up),
+  define: ([gate, up]) => mul(silu(gate), up),
   save: ([gate, up]) => [gate, up],
   vjp: (g, { saved: [gate, up] }, needs) => execute(gradient, [g, gate, up], undefined, needs),
   launch: ([gate]) => {
