@@ -2,7 +2,7 @@ import { type Backend, type BufferRef, isReference, MissingKernelError, type Wor
 import { type DType, isQuantized } from './dtype.ts';
 import { dequantize } from './quant.ts';
 import { context, scope, withContext } from './scope.ts';
-import { formatShape, type Shape, size } from './shape.ts';
+import { type Shape, size } from './shape.ts';
 import { empty, type Tensor } from './tensor.ts';
 
 export interface Spec {
@@ -301,5 +301,3 @@ export class Node {
 
 /** `bytes` of a cost that is moving every input and output once. */
 export const elementsOf = (...shapes: Shape[]): number => shapes.reduce((n, s) => n + size(s), 0);
-
-export const describe = (specs: Spec[]): string => specs.map((s) => `${s.dtype} ${formatShape(s.shape)}`).join(', ');

@@ -10,6 +10,8 @@ export interface TrainOptions extends Omit<StepOptions, 'virtualTokens'> {
   batchSize: number;
   /** Draws the order of the examples and the dropout masks. */
   seed: number;
+  /** Take the examples in another order each epoch; false: as they come. Default true. */
+  shuffle?: boolean;
   lr: number;
   schedule: 'constant' | 'linear' | 'cosine';
   /** Warm-up in steps, or as a fraction of all steps when below 1. */
@@ -92,7 +94,8 @@ export class Trainer implements Disposable {
   /** The examples of step `step` (from 0): a function of the seed, so that resuming needs no cursor but the step. */
   #batch(step: number): { placed: Placed[]; epoch: number } {
     const epoch = Math.floor(step / this.stepsPerEpoch);
-    const order = new Rng(this.#options.seed, epoch).permutation(this.#examples.length);
+    const { seed, shuffle = true } = this.#options;
+    const order = shuffle ? new Rng(seed, epoch).permutation(this.#examples.length) : [...this.#examples.keys()];
     const first = (step % this.stepsPerEpoch) * this.#options.batchSize;
     const places = order.slice(first, first + this.#options.batchSize);
     return { placed: places.map((i, k) => ({ example: this.#examples[i], place: first + k })), epoch: epoch + 1 };
@@ -115,13 +118,14 @@ export class Trainer implements Disposable {
     const lr = this.#lr(step);
     this.#optimizer.step(lr);
     this.#peft.weightsChanged();
-    const snapshot = this.#optimizer.snapshot();
+    // The event is asked for later, when the next step has run as well.
+    const snapshot = this.#optimizer.snapshot().then((report) => ({ ...report, ended: performance.now() }));
     this.#step++;
     const { epoch } = this.#batch(step);
     return async (settled) => {
-      const { loss, norm, bad } = await snapshot;
+      const { loss, norm, bad, ended } = await snapshot;
       if (bad) await this.#explain(step);
-      const seconds = (performance.now() - started) / 1000;
+      const seconds = (ended - started) / 1000;
       return { ...tokens, step: step + 1, steps: this.steps, epoch, loss, gradNorm: norm, lr, seconds, settled };
     };
   }

@@ -55,7 +55,7 @@ export function goldenBatch(
   const flat: number[] = [];
   for (let b = 0; b < rows; b++) {
     const start = forest.rows;
-    const length = mask.subarray(b * T, (b + 1) * T).reduce((n, x) => n + x, 0);
+    const length = [...mask.subarray(b * T, (b + 1) * T)].reduce((n, x) => n + x, 0);
     forest.add(root, length);
     for (let t = 0; t < length; t++) {
       flat.push(ids[b * T + t]);
