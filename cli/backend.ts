@@ -1,4 +1,5 @@
 import { type Backend, createReferenceBackend, createWasmBackend, setBackend } from '../engine/index.ts';
+import type { Fingerprint } from '../peft/state.ts';
 import { CliError } from './exit.ts';
 import type { Output } from './output.ts';
 
@@ -7,7 +8,7 @@ export interface Device extends AsyncDisposable {
   /** What was taken and why, in one line. */
   reason: string;
   /** What a result depends on beside its inputs: resuming under another is not bit for bit. */
-  fingerprint: { device: string; build: string };
+  fingerprint: Fingerprint;
 }
 
 /** Why there is no CUDA device. */

@@ -67,10 +67,18 @@ export function resolve<K extends OptionName>(names: readonly K[], ...sources: G
   return Object.fromEntries(entries) as Values<K>;
 }
 
+/** What `writeConfig` recorded beside the options. */
+export async function readRecord(path: string): Promise<Record<string, unknown>> {
+  return parse(await readFile(path, 'utf8'))?.[recordKey] ?? {};
+}
+
+/** Options that say how a command is run, not what it computes. */
+const unrecorded: readonly OptionName[] = ['config', 'json', 'out', 'resume'];
+
 /** A configuration file that gives these values again. `record` is for its readers alone. */
 export function writeConfig(values: Partial<Values>, record: Record<string, unknown>): string {
   const entries = Object.entries(values).flatMap(([name, value]) =>
-    value === undefined || name === 'config' || name === 'json' ? [] : [[flagName(name), value]],
+    value === undefined || unrecorded.includes(name as OptionName) ? [] : [[flagName(name), value]],
   );
   return stringify({ ...Object.fromEntries(entries), [recordKey]: record });
 }

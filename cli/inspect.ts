@@ -44,7 +44,7 @@ function grouped(tensors: TensorLine[]): string[] {
 /** 0, 1, 2, 5 → '0–2, 5' */
 function ranges(numbers: number[]): string {
   const parts: [number, number][] = [];
-  for (const n of numbers) {
+  for (const n of numbers.toSorted((a, b) => a - b)) {
     const last = parts.at(-1);
     if (last && last[1] === n - 1) last[1] = n;
     else parts.push([n, n]);

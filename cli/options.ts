@@ -104,7 +104,7 @@ export const options = {
   ),
 
   mode: option(choice('label', 'generate'), 'score the labels, or generate an answer and look for one in it', 'label'),
-  maxNewTokens: option(integer(1), 'tokens to generate at most', 64),
+  maxNewTokens: byCase(integer(1), 'tokens to generate at most', '64; for eval 10'),
   temperature: option(nonNegative, '0: always the likeliest token', 0),
   topK: required(integer(1), 'sample among the k likeliest tokens'),
   topP: required(positive, 'sample among the likeliest tokens that make up this probability'),

@@ -1,0 +1,162 @@
+import { access, constants } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { replaceFile } from '../engine/file.ts';
+import { generateBatch } from '../models/generate.ts';
+import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
+import { parseAnswer } from '../peft/answer.ts';
+import type { LabelledRow } from '../peft/data.ts';
+import { evaluate as evaluateLabels } from '../peft/evaluate.ts';
+import { type Metrics, metrics, type Outcome } from '../peft/metrics.ts';
+import type { PeftModel } from '../peft/model.ts';
+import { Classification, type Labelled } from '../peft/task.ts';
+import { openDevice } from './backend.ts';
+import { need, resolve } from './config.ts';
+import { readData, reportCuts } from './data.ts';
+import { CliError } from './exit.ts';
+import { common, dataOptions, promptOptions, type Values } from './options.ts';
+import { type Output, percent, withInterval } from './output.ts';
+import { loadModel, needModel, openModel, recordedOptions } from './session.ts';
+import { verb } from './verb.ts';
+
+const names = [
+  ...(['model', 'adapter', 'mode', 'out'] as const),
+  ...common,
+  ...dataOptions,
+  ...promptOptions,
+  ...(['maxNewTokens', 'temperature', 'topK', 'topP', 'repetitionPenalty'] as const),
+] as const;
+type EvalValues = Values<(typeof names)[number]>;
+
+/** One row's result: what the scores or the answer say. */
+interface Prediction extends Outcome {
+  logProbs?: number[];
+  answer?: string;
+}
+
+async function* byLabel(peft: PeftModel, task: Classification, rows: Labelled[]): AsyncGenerator<Prediction> {
+  yield* evaluateLabels(peft, rows, task.tokens);
+}
+
+/** Answers generated at once. */
+const generationBatch = 8;
+
+async function* byGeneration(
+  peft: PeftModel,
+  task: Classification,
+  rows: Labelled[],
+  o: EvalValues,
+  tokenizer: Tokenizer,
+): AsyncGenerator<Prediction> {
+  const { maxNewTokens = 10 } = o;
+  const { before: shared, end } = task.template;
+  const eosIds = [...new Set([end, ...tokenizer.eosIds])];
+  for (let at = 0; at < rows.length; at += generationBatch) {
+    const batch = rows.slice(at, at + generationBatch);
+    const prompts = batch.map(({ example }) => example.prompt);
+    const answers = await generateBatch(peft, prompts, { ...o, shared, maxNewTokens, eosIds });
+    for (const [i, ids] of answers.entries()) {
+      const answer = tokenizer.decode(ids, { skipSpecial: true, continuation: true });
+      yield { label: batch[i].label, predicted: parseAnswer(answer, task.labels), answer };
+    }
+  }
+}
+
+/** What is printed of one row, as a line of JSON. */
+function predictionLine({ index, id }: LabelledRow, p: Prediction, labels: readonly string[]): string {
+  return JSON.stringify({
+    index,
+    id,
+    label: labels[p.label],
+    predicted: p.predicted === undefined ? null : labels[p.predicted],
+    correct: p.predicted === p.label,
+    logProbs: p.logProbs && Object.fromEntries(labels.map((label, i) => [label, p.logProbs?.[i]])),
+    answer: p.answer,
+  });
+}
+
+function show(m: Metrics, labels: readonly string[], out: Output): void {
+  const right = Math.round(m.accuracy * m.n);
+  out.line(`accuracy ${withInterval(m)} (${right} of ${m.n}), macro-F1 ${m.macroF1.toFixed(3)}`);
+  if (m.unparsed > 0) out.line(`${m.unparsed} of ${m.n} answers name no label, or several: counted as wrong`);
+  if (m.ties > 0) out.line(`${m.ties} of ${m.n} are ties between labels: the first is taken`);
+  const columns = [...labels.map((l) => `→ ${l}`), ...(m.unparsed > 0 ? ['→ none'] : [])];
+  const rows = [
+    ['', 'precision', 'recall', 'F1', 'n', ...columns],
+    ...m.perClass.map(({ label, precision, recall, f1, support }, c) => [
+      label,
+      ...[precision, recall].map(percent),
+      f1.toFixed(3),
+      String(support),
+      ...columns.map((_, k) => String(m.confusion[c][k])),
+    ]),
+  ];
+  const widths = rows[0].map((_, k) => Math.max(...rows.map((row) => row[k].length)));
+  for (const row of rows)
+    out.line(row.map((cell, k) => (k === 0 ? cell.padEnd(widths[k]) : cell.padStart(widths[k]))).join('  '));
+}
+
+export const evaluate = verb({
+  name: 'eval',
+  summary: 'accuracy of a model, with or without adapter, on labelled texts',
+  options: names,
+  details:
+    '--out FILE gets a line of JSON for every row: index, id, label, predicted, correct, logProbs (or the answer). What an\n' +
+    'adapter’s lorikeet.json records about prompt and labels is used unless a flag says otherwise.',
+  async run(_, { out, given }) {
+    const record = await recordedOptions(given.adapter as string | undefined, given, out);
+    const o = resolve(names, given, record);
+    const path = need(o.data, 'data');
+    const model = needModel(o.model);
+    await using device = await openDevice(o, out);
+    const data = await readData(path, o, out);
+    if (data.kind !== 'labelled')
+      throw new CliError('input', `${path}: eval needs texts with labels, found prompts with completions`);
+    const { rows, labels } = data;
+    // The file system's refusal is better heard before anything is computed.
+    if (o.out !== undefined) await access(dirname(o.out), constants.W_OK);
+    await using opened = await openModel(model, out);
+    const task = new Classification(labels, o, opened.tokenizer);
+    const examples = task.examples(rows, false);
+    reportCuts(
+      examples.map(({ example }) => example),
+      o.maxLength,
+      out,
+    );
+    if (task.tokens.endScored && o.mode === 'label')
+      out.line('one label begins another: the end token is scored as well');
+    const peft = await loadModel(opened, device.backend, out, o.adapter);
+
+    const started = performance.now();
+    const bar = out.progress('evaluating', rows.length);
+    const predictions: Prediction[] = [];
+    let correct = 0;
+    try {
+      const results =
+        o.mode === 'label' ? byLabel(peft, task, examples) : byGeneration(peft, task, examples, o, opened.tokenizer);
+      for await (const prediction of results) {
+        predictions.push(prediction);
+        if (prediction.predicted === prediction.label) correct++;
+        bar.update(predictions.length, `accuracy ${percent(correct / predictions.length)}`);
+      }
+    } finally {
+      bar.stop();
+    }
+    const seconds = (performance.now() - started) / 1000;
+    const tokens = examples.reduce((n, { example }) => n + example.prompt.length, task.template.before.length);
+
+    if (o.out !== undefined) {
+      const lines = predictions.map((p, i) => `${predictionLine(rows[i], p, labels)}\n`);
+      await replaceFile(o.out, (file) => file.writeFile(lines.join('')));
+      out.line(`predictions: ${o.out}`);
+    }
+    const result = metrics(predictions, labels);
+    show(result, labels, out);
+    out.line(`${(rows.length / seconds).toFixed(1)} texts/s, ${Math.round(tokens / seconds)} tokens/s`);
+    const {
+      config: _config,
+      json: _json,
+      ...settings
+    } = { ...o, model, labels, device: device.reason, endScored: task.tokens.endScored };
+    out.result({ ...result, reviewsPerSecond: rows.length / seconds, tokensPerSecond: tokens / seconds, settings });
+  },
+});

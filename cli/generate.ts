@@ -1,0 +1,45 @@
+import { text as readAll } from 'node:stream/consumers';
+import { generate as generateText } from '../models/generate.ts';
+import { Classification } from '../peft/task.ts';
+import { openDevice } from './backend.ts';
+import { resolve } from './config.ts';
+import { CliError } from './exit.ts';
+import { common, promptOptions } from './options.ts';
+import { loadModel, needModel, openModel, recordedOptions } from './session.ts';
+import { verb } from './verb.ts';
+
+const names = [
+  ...(['model', 'adapter', 'text'] as const),
+  ...common,
+  ...promptOptions,
+  ...(['maxNewTokens', 'temperature', 'topK', 'topP', 'repetitionPenalty', 'stop'] as const),
+] as const;
+
+export const generate = verb({
+  name: 'generate',
+  summary: 'let a model, with or without adapter, answer a text',
+  options: names,
+  details:
+    'The text is put into the prompt that --prompt and --instruction make (for an adapter, those it was trained with);\n' +
+    '--prompt none gives the text alone. The answer is written as it comes.',
+  async run(_, { out, given }) {
+    const record = await recordedOptions(given.adapter as string | undefined, given, out);
+    const o = resolve(names, given, record);
+    const { maxNewTokens = 64 } = o;
+    const model = needModel(o.model);
+    await using device = await openDevice(o, out);
+    const text = o.text ?? (await readAll(process.stdin)).replace(/\n$/, '');
+    await using opened = await openModel(model, out);
+    const { tokenizer } = opened;
+    const prompt = new Classification([], o, tokenizer).prompt(text);
+    if (prompt.length === 0) throw new CliError('input', 'the prompt is empty: there is nothing to go on from');
+    const peft = await loadModel(opened, device.backend, out, o.adapter);
+    let answer = '';
+    for await (const piece of generateText(peft, prompt, tokenizer, { ...o, maxNewTokens })) {
+      answer += piece;
+      out.text(piece);
+    }
+    out.line();
+    out.result({ text: answer });
+  },
+});

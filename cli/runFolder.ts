@@ -1,0 +1,122 @@
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { replaceFile } from '../engine/file.ts';
+import { usageError } from './exit.ts';
+
+/** A validation in the course of a training. */
+export interface Validation {
+  /** Absent for data without classes. */
+  accuracy?: number;
+  ci95?: [number, number];
+  n: number;
+  loss: number;
+}
+
+/** A line of metrics.jsonl: one optimizer step. */
+export interface StepLine {
+  step: number;
+  epoch: number;
+  loss: number;
+  gradNorm: number;
+  lr: number;
+  tokens: number;
+  seconds: number;
+  val?: Validation;
+}
+
+/** Checkpoints that are kept; the newest is resumed from. */
+const keptCheckpoints = 2;
+
+/** What a training leaves: config.yaml, metrics.jsonl (one line a step), checkpoints/, adapter/. */
+export class RunFolder implements AsyncDisposable {
+  readonly path: string;
+  #metrics: FileHandle | undefined;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  get configPath(): string {
+    return join(this.path, 'config.yaml');
+  }
+
+  get adapterPath(): string {
+    return join(this.path, 'adapter');
+  }
+
+  get #metricsPath(): string {
+    return join(this.path, 'metrics.jsonl');
+  }
+
+  get #checkpointsPath(): string {
+    return join(this.path, 'checkpoints');
+  }
+
+  /** @throws CliError when there is something at this path already */
+  async assertNew(): Promise<void> {
+    const entries = existsSync(this.path) ? await readdir(this.path) : [];
+    if (entries.length > 0)
+      throw usageError(`${this.path} exists already: choose another --out, or go on with --resume`);
+  }
+
+  /** @throws CliError when there is no run at this path */
+  assertRun(): void {
+    if (!existsSync(this.configPath)) throw usageError(`${this.path}: there is no run to resume (no config.yaml)`);
+  }
+
+  async create(config: string): Promise<void> {
+    await mkdir(this.#checkpointsPath, { recursive: true });
+    await replaceFile(this.configPath, (file) => file.writeFile(config));
+  }
+
+  checkpointPath(step: number): string {
+    return join(this.#checkpointsPath, `step-${String(step).padStart(6, '0')}`);
+  }
+
+  /** Steps of the complete checkpoints, ascending. */
+  async checkpoints(): Promise<number[]> {
+    const names = existsSync(this.#checkpointsPath) ? await readdir(this.#checkpointsPath) : [];
+    return names
+      .flatMap((name) => /^step-(\d{6,})$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b);
+  }
+
+  /** Removes all checkpoints but the newest. */
+  async prune(): Promise<void> {
+    for (const step of (await this.checkpoints()).slice(0, -keptCheckpoints)) {
+      await rm(this.checkpointPath(step), { recursive: true });
+    }
+  }
+
+  /** Cuts the metrics back to `step`, opens them for more, and gives what is left. */
+  async openMetrics(step: number): Promise<StepLine[]> {
+    const text = existsSync(this.#metricsPath) ? await readFile(this.#metricsPath, 'utf8') : '';
+    // The last line may be half a line where the process was killed.
+    const whole = text
+      .slice(0, text.lastIndexOf('\n') + 1)
+      .split('\n')
+      .filter(Boolean);
+    const kept = whole.map((line) => JSON.parse(line) as StepLine).filter((line) => line.step <= step);
+    await replaceFile(this.#metricsPath, (file) =>
+      file.writeFile(kept.map((line) => `${JSON.stringify(line)}\n`).join('')),
+    );
+    this.#metrics = await open(this.#metricsPath, 'a');
+    return kept;
+  }
+
+  async log(line: StepLine): Promise<void> {
+    await this.#metrics?.appendFile(`${JSON.stringify(line)}\n`);
+  }
+
+  /** Metrics are on the disk before the checkpoint that relies on them. */
+  async syncMetrics(): Promise<void> {
+    await this.#metrics?.sync();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#metrics?.close();
+    this.#metrics = undefined;
+  }
+}
