@@ -207,6 +207,11 @@ export function fma64(a: number, b: number, c: number, mode: Rounding = 'rn'): n
   return join(sum, exponent, mode);
 }
 
+/** a·b of doubles with a directed rounding. */
+export function mulMode64(a: number, b: number, mode: Rounding): number {
+  return a === 0 || b === 0 ? a * b : fma64(a, b, 0, mode);
+}
+
 // x = m·2^e with an integer m.
 function split(x: number): [bigint, number] {
   doubleView[0] = x;

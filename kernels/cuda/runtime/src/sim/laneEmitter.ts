@@ -30,6 +30,15 @@ interface Value {
 /** A 64-bit integer as expressions of its i32 halves. */
 export type Pair = readonly [lo: string, hi: string];
 
+/** Stores a number as f32 or f64, a NaN as PTX's canonical one: what a JavaScript NaN's bits are is the engine's business. */
+export function storeFloat(letter: string, index: string, value: string): string {
+  return `if (${value} === ${value}) ${letter}F[${index}] = ${value}; else ${letter}I[${index}] = 0x7fffffff;`;
+}
+export function storeDouble(letter: string, index: string, word: string, value: string): string {
+  const nan = `{ ${letter}I[${word}] = 0; ${letter}I[${word} + 1] = 0x7ff80000; }`;
+  return `if (${value} === ${value}) ${letter}D[${index}] = ${value}; else ${nan}`;
+}
+
 const literal32 = (value: bigint) => String(BigInt.asIntN(32, value));
 const numberLiteral = (x: number) => (Object.is(x, -0) ? '-0' : String(x));
 
@@ -343,6 +352,28 @@ export class LaneEmitter {
     this.setPair(operand, lo, this.temp('high[0]'));
   }
 
+  /**
+   * Assigns 32 or 64 bits that a load brings, as integer and as number: whichever nobody uses costs nothing, and bits that are
+   * only passed on stay what they were (a NaN's payload does not survive being a number).
+   */
+  setLoaded32(operand: Operand, int: string, float: string): void {
+    const register = this.#destination(operand);
+    if (register !== undefined) this.#assign(register, this.floats.has(register) ? { int, float } : { int });
+  }
+
+  setLoaded64(operand: Operand, lo: string, hi: string, double: string): void {
+    const register = this.#destination(operand);
+    if (register !== undefined) this.#assign(register, this.floats.has(register) ? { lo, hi, double } : { lo, hi });
+  }
+
+  /** Whether an operand is known only as a number that an instruction of this run computed. */
+  isComputed(operand: Operand): boolean {
+    if (operand.kind !== 'register') return false;
+    const value = this.#values.get(operand.register);
+    if (value === undefined || !value.dirty) return false;
+    return operand.register.bits === 64 ? value.lo === undefined : value.int === undefined;
+  }
+
   /** Whether an untyped value for this register is better produced as a number. */
   prefersFloat(operand: Operand): boolean {
     return operand.kind === 'register' && this.floats.has(operand.register);
@@ -356,8 +387,9 @@ export class LaneEmitter {
     return operand.register;
   }
 
-  #assign(register: Register, parts: Omit<Value, 'dirty'>): void {
+  #assign(register: Register, assigned: Omit<Value, 'dirty'>): void {
     this.defs.add(register);
+    const parts = this.#inner === undefined ? assigned : this.#likeOld(register, assigned);
     const value: Value = { dirty: true };
     const old = this.#inner === undefined ? undefined : this.#oldParts(register, parts);
     for (const part of ['int', 'float', 'lo', 'hi', 'double', 'bool'] as const) {
@@ -375,14 +407,31 @@ export class LaneEmitter {
     if (this.tracked.has(register)) this.line(`${this.#mask(register)} |= bit;`);
   }
 
+  // A guarded write joins the old value: as a number only if that is one, or else its bits would pass through a number.
+  #likeOld(register: Register, parts: Omit<Value, 'dirty'>): Omit<Value, 'dirty'> {
+    const old = this.#values.get(register);
+    const { float, double, int, lo } = parts;
+    if (int === undefined && float !== undefined && (old?.float === undefined || old.int !== undefined || !old.dirty)) {
+      const x = this.temp(float);
+      return { int: `${x} === ${x} ? (TF[0] = ${x}, TI[0]) : 0x7fffffff` };
+    }
+    if (lo === undefined && double !== undefined && (old?.double === undefined || old.lo !== undefined || !old.dirty)) {
+      const x = this.temp(double);
+      this.line(`TD[0] = ${x};`);
+      return { lo: `${x} === ${x} ? TI[0] : 0`, hi: `${x} === ${x} ? TI[1] : 0x7ff80000` };
+    }
+    return parts;
+  }
+
+  // Reading the old value is no use of it by the program, but it must be live: liveness sees a guarded write as a use.
   #oldParts(register: Register, parts: Omit<Value, 'dirty'>): Omit<Value, 'dirty'> {
-    // Reading the old value is no use of it by the program, but it must be live: liveness sees a guarded write as a use.
-    if (parts.int !== undefined) return { int: this.#int(register) };
-    if (parts.float !== undefined) return { float: this.#float(register) };
-    if (parts.double !== undefined) return { double: this.#double(register) };
-    if (parts.bool !== undefined) return { bool: this.#bool(register) };
-    const [lo, hi] = this.#pair(register);
-    return { lo, hi };
+    const old: Omit<Value, 'dirty'> = {};
+    if (parts.int !== undefined) old.int = this.#int(register);
+    if (parts.float !== undefined) old.float = this.#float(register);
+    if (parts.double !== undefined) old.double = this.#double(register);
+    if (parts.bool !== undefined) old.bool = this.#bool(register);
+    if (parts.lo !== undefined) [old.lo, old.hi] = this.#pair(register);
+    return old;
   }
 
   #value(register: Register): Value {
@@ -399,7 +448,7 @@ export class LaneEmitter {
     const value = this.#value(register);
     if (value.int === undefined) {
       const name = this.name();
-      if (value.float === undefined) this.body.push(`const ${name} = I[b + ${this.layout.row(register)}];`);
+      if (!value.dirty) this.body.push(`const ${name} = I[b + ${this.layout.row(register)}];`);
       else
         this.body.push(
           `const ${name} = ${value.float} === ${value.float} ? (TF[0] = ${value.float}, TI[0]) : 0x7fffffff;`,
@@ -413,7 +462,7 @@ export class LaneEmitter {
     const value = this.#value(register);
     if (value.float === undefined) {
       const name = this.name();
-      if (value.int === undefined) this.body.push(`const ${name} = F[b + ${this.layout.row(register)}];`);
+      if (!value.dirty) this.body.push(`const ${name} = F[b + ${this.layout.row(register)}];`);
       else this.body.push(`TI[0] = ${value.int}; const ${name} = TF[0];`);
       value.float = name;
     }
@@ -425,8 +474,10 @@ export class LaneEmitter {
     if (value.lo === undefined || value.hi === undefined) {
       value.lo = this.name();
       value.hi = this.name();
-      if (value.double !== undefined) {
-        this.body.push(`TD[0] = ${value.double}; const ${value.lo} = TI[0], ${value.hi} = TI[1];`);
+      if (value.dirty) {
+        const nan = `${value.double} !== ${value.double}`;
+        this.body.push(`TD[0] = ${value.double};`);
+        this.body.push(`const ${value.lo} = ${nan} ? 0 : TI[0], ${value.hi} = ${nan} ? 0x7ff80000 : TI[1];`);
       } else {
         const row = this.layout.row(register);
         this.body.push(`const ${value.lo} = I[b2 + ${row}], ${value.hi} = I[b2 + ${row + 1}];`);
@@ -439,7 +490,7 @@ export class LaneEmitter {
     const value = this.#value(register);
     if (value.double === undefined) {
       const name = this.name();
-      if (value.lo === undefined) this.body.push(`const ${name} = D[bd + ${this.layout.row(register) / 2}];`);
+      if (!value.dirty) this.body.push(`const ${name} = D[bd + ${this.layout.row(register) / 2}];`);
       else this.body.push(`TI[0] = ${value.lo}; TI[1] = ${value.hi}; const ${name} = TD[0];`);
       value.double = name;
     }
@@ -488,10 +539,10 @@ export class LaneEmitter {
         this.body.push(`if (${value.bool}) ${mask} |= bit;`);
         this.tail.push(`I[base + ${row}] = ${mask};`);
       } else if (value.int !== undefined) this.body.push(`I[b + ${row}] = ${value.int};`);
-      else if (value.float !== undefined) this.body.push(`F[b + ${row}] = ${value.float};`);
+      else if (value.float !== undefined) this.body.push(storeFloat('', `b + ${row}`, value.float));
       else if (value.lo !== undefined)
         this.body.push(`I[b2 + ${row}] = ${value.lo}; I[b2 + ${row + 1}] = ${value.hi};`);
-      else this.body.push(`D[bd + ${row / 2}] = ${value.double};`);
+      else this.body.push(storeDouble('', `bd + ${row / 2}`, `b2 + ${row}`, value.double!));
     }
   }
 

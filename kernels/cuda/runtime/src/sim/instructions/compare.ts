@@ -138,8 +138,10 @@ const selected = ['b16', 'b32', 'b64', 'u16', 'u32', 'u64', 's16', 's32', 's64',
 
 /** d = condition ? a : b for any type, without converting. */
 function select(e: LaneEmitter, type: string, d: Operand, x: Operand, y: Operand, condition: () => string) {
+  // Bits that nothing has computed with are chosen as bits.
+  const number = (operand: Operand) => e.isComputed(operand) || operand.kind === 'float';
   if (type.endsWith('64')) {
-    if (type === 'f64' || e.prefersFloat(d)) {
+    if (number(x) && number(y)) {
       const [a, b] = [e.double(x), e.double(y)];
       return e.setDouble(d, `${condition()} ? ${a} : ${b}`);
     }
@@ -147,7 +149,7 @@ function select(e: LaneEmitter, type: string, d: Operand, x: Operand, y: Operand
     const test = e.temp(condition());
     return e.setPair(d, `${test} ? ${a[0]} : ${b[0]}`, `${test} ? ${a[1]} : ${b[1]}`);
   }
-  if (type.endsWith('32') && e.prefersFloat(d)) {
+  if (type.endsWith('32') && number(x) && number(y)) {
     const [a, b] = [e.float(x), e.float(y)];
     return e.setFloat(d, `${condition()} ? ${a} : ${b}`);
   }

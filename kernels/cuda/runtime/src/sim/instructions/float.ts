@@ -29,7 +29,7 @@ const arithmetic =
     if (type === 'f64') {
       const [a, b] = [e.double(x), e.double(y)];
       if (mode === 'rn') return e.setDouble(d, `${a} ${name === 'mul' ? '*' : name === 'add' ? '+' : '-'} ${b}`);
-      if (name === 'mul') return e.setDouble(d, `fma64(${a}, ${b}, -0, '${mode}')`);
+      if (name === 'mul') return e.setDouble(d, `mulMode64(${a}, ${b}, '${mode}')`);
       return e.setDouble(d, `fma64(${a}, 1, ${name === 'sub' ? `-${b}` : b}, '${mode}')`);
     }
     const [a, b] = [input(e, x, ftz), input(e, y, ftz)];

@@ -1,4 +1,4 @@
-import type { LaneEmitter, Pair } from '../laneEmitter.ts';
+import { type LaneEmitter, type Pair, storeDouble, storeFloat } from '../laneEmitter.ts';
 import { Modifiers } from '../modifiers.ts';
 import type { Operand } from '../ptx.ts';
 import { add64, type LaneInstruction } from './integer.ts';
@@ -130,12 +130,11 @@ function loadElement(e: LaneEmitter, letter: Letter, type: string, d: Operand, o
   const bytes = Number(type.slice(1)) / 8;
   const register = d.kind === 'register' ? d.register.bits : 0;
   if (bytes === 8) {
-    if (type === 'f64' || e.prefersFloat(d)) return e.setDouble(d, `${letter}D[(${o} >>> 3) + ${k}]`);
-    return e.setPair(d, `${letter}I[(${o} >>> 2) + ${2 * k}]`, `${letter}I[(${o} >>> 2) + ${2 * k + 1}]`);
+    const x = `(${o} >>> 2) + ${2 * k}`;
+    return e.setLoaded64(d, `${letter}I[${x}]`, `${letter}I[${x} + 1]`, `${letter}D[(${o} >>> 3) + ${k}]`);
   }
   if (bytes === 4 && register !== 64) {
-    if (e.prefersFloat(d)) return e.setFloat(d, `${letter}F[(${o} >>> 2) + ${k}]`);
-    return e.setInt(d, elementExpression(letter, type, o, k));
+    return e.setLoaded32(d, elementExpression(letter, type, o, k), `${letter}F[(${o} >>> 2) + ${k}]`);
   }
   const value = e.temp(elementExpression(letter, type, o, k));
   if (register === 64) e.setPair(d, value, type[0] === 's' ? `${value} >> 31` : '0');
@@ -189,9 +188,8 @@ function loadParam(
     const size = Number(type.slice(1)) / 8;
     const at = Number(o) + k * size;
     if (size === 8) {
-      if (e.prefersFloat(d)) e.setDouble(d, e.uniform(`PD[${at / 8}]`));
-      else e.setPair(d, e.uniform(`PI[${at / 4}]`), e.uniform(`PI[${at / 4 + 1}]`));
-    } else if (size === 4 && e.prefersFloat(d)) e.setFloat(d, e.uniform(`PF[${at / 4}]`));
+      e.setLoaded64(d, e.uniform(`PI[${at / 4}]`), e.uniform(`PI[${at / 4 + 1}]`), e.uniform(`PD[${at / 8}]`));
+    } else if (size === 4) e.setLoaded32(d, e.uniform(`PI[${at / 4}]`), e.uniform(`PF[${at / 4}]`));
     else loadElement(e, 'P', type, d, String(at), 0);
   }
 }
@@ -218,8 +216,8 @@ function storeElement(
     e.line(`S${array}[${x}] = ${value};`);
   };
   if (bytes === 8) {
-    if (letter !== 'S' && source.kind !== 'integer' && (source.kind === 'float' || e.prefersFloat(source))) {
-      return e.line(`${letter}D[(${o} >>> 3) + ${k}] = ${e.double(source)};`);
+    if (letter !== 'S' && (source.kind === 'float' || e.isComputed(source))) {
+      return e.line(storeDouble(letter, `(${o} >>> 3) + ${k}`, `(${o} >>> 2) + ${2 * k}`, e.double(source)));
     }
     const [lo, hi] = e.pair(source);
     word(2 * k, 'I', lo);
@@ -228,12 +226,9 @@ function storeElement(
   // A narrow type stores the low bits of a wider register.
   const raw = () => (source.kind === 'register' && source.register.bits === 64 ? e.pair(source)[0] : e.int(source));
   if (bytes === 4) {
-    if (source.kind === 'float' ? source.bits === undefined : e.prefersFloat(source)) {
+    if (source.kind === 'float' ? source.bits === undefined : e.isComputed(source)) {
       const value = e.float(source);
-      if (letter !== 'S')
-        return e.line(
-          `if (${value} === ${value}) ${letter}F[(${o} >>> 2) + ${k}] = ${value}; else ${letter}I[(${o} >>> 2) + ${k}] = 0x7fffffff;`,
-        );
+      if (letter !== 'S') return e.line(storeFloat(letter, `(${o} >>> 2) + ${k}`, value));
       return word(k, 'F', value);
     }
     return word(k, 'I', raw());

@@ -52,12 +52,11 @@ const move: LaneInstruction = (e, i) => {
     );
   }
   if (bits === 64) {
-    const double = x.kind === 'float' || (e.prefersFloat(d) && x.kind === 'register');
+    const double = x.kind === 'float' || e.isComputed(x);
     return double ? e.setDouble(d, e.double(x)) : e.setPair(d, ...e.pair(x));
   }
   if (bits === 16) return e.setInt16(d, e.int16(x, false));
-  const float =
-    x.kind === 'float' ? x.bits === undefined || e.prefersFloat(d) : e.prefersFloat(d) && x.kind === 'register';
+  const float = x.kind === 'float' ? x.bits === undefined || e.prefersFloat(d) : e.isComputed(x);
   if (float && !(x.kind === 'float' && Number.isNaN(x.value))) return e.setFloat(d, e.float(x));
   e.setInt(d, e.int(x));
 };
