@@ -55,6 +55,11 @@ export interface VjpContext<A> {
   specs: Spec[];
 }
 
+/** An input of a benchmark. Without `values` floats are random and integers count up from 0. */
+export interface BenchInput extends Spec {
+  readonly values?: ArrayLike<number>;
+}
+
 type Maybe<T> = T | false | undefined;
 
 /** Everything the library knows about an operation. Tests, benchmarks and the README's table are derived from it. */
@@ -89,7 +94,7 @@ export interface OpDef<A = void> {
   /** A random case for one of `dtypes`. Values stay 1e-3 away from kinks and ties. */
   sample(gen: Gen, dtypes: DType[]): [inputs: Tensor[], attrs: A];
   /** Sizes worth timing. */
-  bench?(): [Spec[], A][];
+  bench?(): [BenchInput[], A][];
   cost(specs: Spec[], attrs: A): { multiplyAdds: number; bytes: number };
 }
 
@@ -135,6 +140,7 @@ export function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
 export function execute<A>(def: OpDef<A>, inputs: Tensor[], attrs: A, needs: boolean[], kernelsOnly = false): Tensor[] {
   const backend = commonBackend(def.name, inputs);
   const specs: Spec[] = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
+  assertDTypes(def, specs);
   const outSpecs = def.outputs(specs, attrs, needs);
   const { observer } = context();
   const started = observer ? performance.now() : 0;
@@ -241,6 +247,18 @@ function commonBackend(op: string, inputs: Tensor[]): Backend {
     }
   }
   return inputs[0].backend;
+}
+
+/** @throws TypeError where an input has a type that none of the op's combinations has in its place */
+function assertDTypes<A>({ name, dtypes }: OpDef<A>, specs: Spec[]): void {
+  for (const [i, { dtype }] of specs.entries()) {
+    // An op of any number of inputs lists a few of them.
+    const beyond = dtypes.every((d) => i >= d.length);
+    const inPlace = (d: DType[]): DType => d[beyond ? d.length - 1 : i];
+    if (dtypes.some((d) => inPlace(d) === dtype)) continue;
+    const expected = [...new Set(dtypes.map(inPlace).filter(Boolean))].join(' or ');
+    throw new TypeError(`${name}: input ${i} is ${dtype}, expected ${expected}; nothing is converted by itself`);
+  }
 }
 
 /** Where a gradient goes next: another op's node, or a leaf tensor. */

@@ -1,5 +1,5 @@
 import type { DType } from '../dtype.ts';
-import { elementsOf, type Gen, type Launch, op, type Spec } from '../op.ts';
+import { type BenchInput, elementsOf, type Gen, type Launch, op, type Spec } from '../op.ts';
 import { type AttentionPlan, Forest, type PlanArrays, planArrays } from '../segments.ts';
 import { formatShape, ShapeError, size } from '../shape.ts';
 import { storedBytes, type Tensor } from '../tensor.ts';
@@ -106,12 +106,12 @@ const planShapes = ({ queryTiles, keySpans, keyTiles, querySpans }: PlanArrays) 
   querySpans: { shape: [querySpans.length / 3, 3], dtype: 'i32' as const, values: querySpans },
 });
 
-function benchCase(inputs: (q: Spec, k: Spec, lse: Spec, plan: ReturnType<typeof planShapes>) => Spec[]) {
+function benchCase(inputs: (q: Spec, k: Spec, lse: Spec, plan: ReturnType<typeof planShapes>) => BenchInput[]) {
   const plan = benchPlan();
   const f32 = (...shape: number[]): Spec => ({ shape, dtype: 'f32' });
   const { queries, keys, pairs } = plan;
   const specs = inputs(f32(queries, 9, 64), f32(keys, 3, 64), f32(queries, 9), planShapes(plan));
-  return [[specs, { scale: 1 / 8, keys, pairs }]] as [Spec[], AttentionAttrs][];
+  return [[specs, { scale: 1 / 8, keys, pairs }]] as [BenchInput[], AttentionAttrs][];
 }
 
 /** A random forest with rows already cached, queries left out and unused cache rows; grouped heads of odd widths. */

@@ -1,5 +1,5 @@
 import { elementsOf, op } from '../op.ts';
-import { broadcastShapes, size } from '../shape.ts';
+import { broadcastShapes, formatShape, type Shape, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { binary, collapse, lift, type Operand, walkBroadcast } from './elementwise.ts';
 
@@ -17,8 +17,8 @@ export const le = compare('le', 'a ≤ b', (a, b) => a <= b);
 export const gt = compare('gt', 'a > b', (a, b) => a > b);
 export const ge = compare('ge', 'a ≥ b', (a, b) => a >= b);
 
-const outShape = (shapes: readonly (readonly number[])[]): number[] =>
-  shapes.reduce<number[]>((out, s) => broadcastShapes('where', out, s), []);
+const outShape = (shapes: readonly Shape[]): Shape =>
+  shapes.reduce((out, s) => broadcastShapes(`where: ${shapes.map(formatShape).join(', ')}`, out, s), []);
 
 const applyWhere = op<void>({
   name: 'where',

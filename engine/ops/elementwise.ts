@@ -1,6 +1,6 @@
 import type { DType } from '../dtype.ts';
 import { elementsOf, type Gen, type OpDef, op } from '../op.ts';
-import { broadcastShapes, broadcastStrides, type Shape, size } from '../shape.ts';
+import { broadcastShapes, broadcastStrides, formatShape, type Shape, ShapeError, sameShape, size } from '../shape.ts';
 import { full, type Tensor } from '../tensor.ts';
 
 /** A tensor, or a number that stands for a scalar of the other operand's dtype. */
@@ -211,7 +211,12 @@ const applyAccumulate = op<void>({
   name: 'accumulate',
   doc: 'a += b, in place; shapes are equal',
   inPlace: true,
-  outputs: ([a]) => [a],
+  outputs: ([a, b]) => {
+    if (!sameShape(a.shape, b.shape)) {
+      throw new ShapeError(`accumulate: ${formatShape(b.shape)} into ${formatShape(a.shape)}: the shapes differ`);
+    }
+    return [a];
+  },
   reference: ([a], [, b]) => {
     for (let i = 0; i < a.length; i++) a[i] += b[i];
   },
@@ -229,6 +234,7 @@ const applyAccumulate = op<void>({
     const shape = [gen.dim(300)];
     return [[gen.tensor(shape, { dtype: da }), gen.tensor(shape, { dtype: db })], undefined];
   },
+  bench: () => [[[0, 1].map(() => ({ shape: [2048, 576], dtype: 'f32' })), undefined]],
   cost: ([a]) => ({ multiplyAdds: size(a.shape), bytes: 12 * size(a.shape) }),
 });
 /** a += b in place; not recorded. */
@@ -246,6 +252,7 @@ const applyFill = op<number>({
   },
   dtypes: [['f32']],
   sample: (gen, [dtype]) => [[gen.tensor([gen.dim(300, { zero: true })], { dtype })], gen.int(-2, 2)],
+  bench: () => [[[{ shape: [2048, 576], dtype: 'f32' }], 0]],
   cost: ([a]) => ({ multiplyAdds: 0, bytes: 4 * size(a.shape) }),
 });
 /** Overwrites `a` with `value` in place; not recorded. */

@@ -40,7 +40,12 @@ const applyLora = op<LoraAttrs>({
     const [N, K] = w.shape;
     const [r] = a.shape;
     const fits =
-      a.shape.length === 2 && a.shape[1] === K && b.shape.length === 2 && b.shape[0] === N && b.shape[1] === r;
+      w.shape.length === 2 &&
+      a.shape.length === 2 &&
+      a.shape[1] === K &&
+      b.shape.length === 2 &&
+      b.shape[0] === N &&
+      b.shape[1] === r;
     if (!fits || x.shape.length !== 2 || x.shape[1] !== K) {
       const shapes = [x, w, a, b].map((s) => formatShape(s.shape)).join(', ');
       throw new ShapeError(`loraLinear: expected x [T, K], W [N, K], A [r, K], B [N, r], found ${shapes}`);

@@ -109,6 +109,12 @@ export const crossEntropyGrad = op<void>({
     const logits = gen.tensor([R, V], { lo: -0.5, hi: 0.5 });
     return [[gen.tensor([], { apart: 0.1 }), logits, ...sampleTargets(gen, R, V), lse], undefined];
   },
+  bench: () => [
+    [
+      [[], [256, 8192], [256], [256], [256]].map((shape, i): Spec => ({ shape, dtype: i === 2 ? 'i32' : 'f32' })),
+      undefined,
+    ],
+  ],
   cost: ([, logits]) => ({ multiplyAdds: 2 * size(logits.shape), bytes: 8 * size(logits.shape) }),
 });
 
@@ -139,6 +145,9 @@ const applyCrossEntropy = op<void>({
     const [R, V] = [gen.dim(9, { zero: true }), Math.max(5, gen.dim(300))];
     return [[gen.tensor([R, V], { lo: -0.5, hi: 0.5 }), ...sampleTargets(gen, R, V)], undefined];
   },
+  bench: () => [
+    [[[256, 8192], [256], [256]].map((shape, i): Spec => ({ shape, dtype: i === 1 ? 'i32' : 'f32' })), undefined],
+  ],
   cost: ([logits]) => ({ multiplyAdds: 2 * size(logits.shape), bytes: 4 * size(logits.shape) }),
 });
 

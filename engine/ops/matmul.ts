@@ -20,7 +20,7 @@ function dims([a, b]: Spec[], { transA, transB }: MatmulAttrs) {
   const [M, K] = transA ? [a1, a0] : [a0, a1];
   const [inner, N] = transB ? [b1, b0] : [b0, b1];
   if (K !== inner) throw new ShapeError(`matmul: inner sizes differ: ${written}: ${K} against ${inner}`);
-  const batch = broadcastShapes('matmul', a.shape.slice(0, -2), b.shape.slice(0, -2));
+  const batch = broadcastShapes(`matmul: ${written}`, a.shape.slice(0, -2), b.shape.slice(0, -2));
   return { batch, M, N, K };
 }
 

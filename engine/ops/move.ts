@@ -16,11 +16,15 @@ const applyReshape = op<Shape>({
   reference: ([y], [x]) => y.set(x),
   view: () => ({ element: 0 }),
   vjp: (g, { specs: [x] }) => [reshape(g, x.shape)],
-  dtypes: [['f32']],
+  dtypes: [['f32'], ['i32'], ['f16'], ['bf16']],
   sample: (gen, [dtype]) => {
     const [m, n] = [gen.dim(9), gen.dim(9, { zero: true })];
-    return [[gen.tensor([m, n], { dtype })], gen.int(0, 1) ? [m * n] : [n, 1, m]];
+    return [
+      [dtype === 'i32' ? gen.ints([m, n], -9, 9) : gen.tensor([m, n], { dtype })],
+      gen.int(0, 1) ? [m * n] : [n, 1, m],
+    ];
   },
+  bench: () => [[[{ shape: [2048, 576], dtype: 'f32' }], [2048, 9, 64]]],
   cost: () => ({ multiplyAdds: 0, bytes: 0 }),
 });
 
@@ -105,7 +109,8 @@ const applyConcat = op<{ axis: number }>({
   doc: 'tensors one after another along an axis',
   outputs: (inputs, { axis }) => {
     const [first] = inputs;
-    for (const { shape } of inputs) {
+    for (const { shape, dtype } of inputs) {
+      if (dtype !== first.dtype) throw new TypeError(`concat: ${dtype} does not fit ${first.dtype}`);
       const fits = shape.length === first.shape.length && shape.every((s, d) => d === axis || s === first.shape[d]);
       if (!fits) {
         throw new ShapeError(

@@ -1,4 +1,4 @@
-import { type Gen, op, type Spec } from '../op.ts';
+import { type BenchInput, type Gen, op, type Spec } from '../op.ts';
 import { formatShape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 
@@ -30,6 +30,11 @@ function assertShapes(name: string, specs: Spec[]): void {
     throw new ShapeError(`${name}: expected tensors of one size and a state [${stateSize}], found ${shapes}`);
   }
 }
+
+/** A state in which steps change parameters. */
+const benchState = (): BenchInput => ({ shape: [stateSize], dtype: 'f32', values: [1e-3, 0.1, 0.1, 1, 1, 0, 1, 0] });
+
+const flat = (n: number): BenchInput => ({ shape: [n], dtype: 'f32' });
 
 /** A state in the middle of a run, now and then with the flag raised. */
 function sampleState(gen: Gen): Tensor {
@@ -77,15 +82,7 @@ const applyGlobalNorm = op<GlobalNormAttrs>({
     [sampleState(gen), gen.tensor([gen.dim(300, { zero: true })])],
     { maxNorm: gen.int(0, 1) ? Number.POSITIVE_INFINITY : 1 },
   ],
-  bench: () => [
-    [
-      [
-        { shape: [stateSize], dtype: 'f32' },
-        { shape: [1 << 22], dtype: 'f32' },
-      ],
-      { maxNorm: 1 },
-    ],
-  ],
+  bench: () => [[[benchState(), flat(1 << 22)], { maxNorm: 1 }]],
   cost: ([, grad]) => cost(1)([grad]),
 });
 
@@ -142,7 +139,7 @@ const applyAdamW = op<AdamWAttrs>({
   },
   bench: () => [
     [
-      [1 << 22, 1 << 22, 1 << 22, 1 << 22, stateSize].map((n): Spec => ({ shape: [n], dtype: 'f32' })),
+      [...[0, 1, 2, 3].map(() => flat(1 << 22)), benchState()],
       { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, lrScale: 1 },
     ],
   ],
@@ -195,7 +192,7 @@ const applySgd = op<SgdAttrs>({
   },
   bench: () => [
     [
-      [1 << 22, 1 << 22, 1 << 22, stateSize].map((n): Spec => ({ shape: [n], dtype: 'f32' })),
+      [...[0, 1, 2].map(() => flat(1 << 22)), benchState()],
       { momentum: 0.9, nesterov: false, weightDecay: 0, lrScale: 1 },
     ],
   ],
