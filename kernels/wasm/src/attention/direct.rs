@@ -2,8 +2,9 @@
 
 use core::arch::wasm32::*;
 
+use super::BLOCK;
+use super::operand::Heads;
 use super::strip::{Space, blocks, exp};
-use super::{BLOCK, Heads};
 use crate::gemm::pack::transpose;
 use crate::simd::{LANES, fma, horizontal_max, horizontal_sum, load, load_part, splat, store, store_part};
 

@@ -3,10 +3,13 @@
 
 use core::arch::wasm32::*;
 
+use super::operand::{Heads, Operand, Order};
 use super::strip::{
-    Columns, Space, accumulate, blocks, columns_from, exp, load_columns, load_panel, scores, store_columns, store_rows,
+    Block, Columns, Space, accumulate, blocks, columns_from, exp, load_columns, load_panel, scores, store_columns,
+    store_rows,
 };
-use super::{Heads, Operand, Order, Pass, Shape, direct, packed};
+use super::{Pass, Shape, direct, packed};
+use crate::gemm::tile::ROWS;
 use crate::simd::{LANES, splat};
 use crate::table::Job;
 
@@ -71,7 +74,7 @@ impl Pass for Forward {
             let [first, count, row, span, spans] = query_tile(job.buffer(5), tile);
             let kv_head = head / shape.group();
             let (k, v) = (packed::<Self>(job, 0, kv_head), packed::<Self>(job, 1, kv_head));
-            let stride = Self::operand(job, 1).lines() * crate::gemm::tile::ROWS;
+            let stride = Self::operand(job, 1).lines() * ROWS;
             for column in (0..count).step_by(width) {
                 let (first, row, count) = (first + column, row + column, width.min(count - column));
                 load_panel::<V>(Self::query(job, &shape), head, first, count, job.floats[0], space.panels[0]);
@@ -82,7 +85,7 @@ impl Pass for Forward {
                         let lines = k.add(block.begin * shape.depth());
                         scores::<V>(shape.depth(), lines, block.len(), space.panels[0], space.blocks[0]);
                         softmax.block(&block, row);
-                        let lines = v.add(block.begin * crate::gemm::tile::ROWS);
+                        let lines = v.add(block.begin * ROWS);
                         accumulate::<V>(shape.tiled(), lines, stride, block.even(), space.blocks[0], space.sums[0]);
                     }
                 }
@@ -112,7 +115,7 @@ impl<const V: usize> Softmax<V> {
 
     /// Turns the scores of a block into weights; column 0 is the query at key row `row`.
     #[inline(always)]
-    unsafe fn block(&mut self, block: &super::strip::Block, row: usize) {
+    unsafe fn block(&mut self, block: &Block, row: usize) {
         let width = V * LANES;
         let line = |line: usize| self.weights.wrapping_add((line - block.begin) * width);
         // Keys that every column sees, then those that only later columns do.

@@ -10,26 +10,29 @@
 //! ```
 //!
 //! which is the order in which the second product reads them: probabilities are never repacked. `strip` holds these
-//! pieces, `forward` and `backward` the three passes, `direct` takes the place of the forward one for a few queries.
+//! pieces; `forward`, `grad_query` and `grad_key_value` are the passes; `direct` takes the place of the first for a few
+//! queries.
 //!
-//! Phases: pack every head of the lines' matrices; in the backward passes the row sums of g ⊙ o; then tile × head in any
+//! Phases: pack every head of the lines' matrices; in the backward passes the row sums of g ⊙ o; then head × tile in any
 //! order. Blocks are cut from the plan's spans alone and a column never looks at another, so neither threads nor the
 //! width of a strip show in the result.
 
 mod backward;
 mod direct;
 mod forward;
+mod grad_key_value;
+mod grad_query;
+mod operand;
 mod strip;
 
-use core::ops::Range;
-
-use backward::{GradKeyValue, GradQuery};
+use backward::{delta_chunks, run_deltas};
 use forward::Forward;
+use grad_key_value::{GradKeyValue, clear_unused};
+use grad_query::GradQuery;
+use operand::{Heads, Operand};
 
-use crate::gemm::pack::{Lines, pack_across, pack_along};
 use crate::gemm::tile::ROWS;
 use crate::table::{Job, Kernel, Phase};
-use crate::weight::F32;
 
 /// Rows of a tile of the plan, at most.
 const TILE: usize = 32;
@@ -37,6 +40,7 @@ const TILE: usize = 32;
 const BLOCK: usize = 32 * ROWS;
 /// Lines that are packed in a chunk.
 const PACK_LINES: usize = 64 * ROWS;
+/// Elements of a cache line: what threads write apart begins in lines of its own.
 const CACHE_LINE: usize = 16;
 
 /// Sizes of a launch; q is `[queries, heads, d]`, k and v `[key_rows, kv_heads, d]` of which `keys` rows are in use.
@@ -70,123 +74,6 @@ impl Shape {
     /// D in whole tiles.
     fn tiled(&self) -> usize {
         self.d.next_multiple_of(ROWS)
-    }
-}
-
-/// `[rows, heads, d]` of which one head is an operand.
-#[derive(Clone, Copy)]
-struct Heads {
-    data: *const f32,
-    rows: usize,
-    heads: usize,
-    d: usize,
-}
-
-impl Heads {
-    fn stride(&self) -> usize {
-        self.heads * self.d
-    }
-
-    /// Row `row` of head `head`.
-    fn row(&self, row: usize, head: usize) -> *const f32 {
-        self.data.wrapping_add(row * self.stride() + head * self.d)
-    }
-}
-
-/// How the lines of a matrix are packed; missing lines and elements are 0.
-#[derive(Clone, Copy, PartialEq)]
-enum Order {
-    /// For scores: per 6 lines `[depth of D][6]`.
-    Along,
-    /// For sums over lines: per 6 elements of D `[lines, whole sixes][6]`.
-    Across,
-}
-
-/// A matrix that a pass packs.
-#[derive(Clone, Copy)]
-struct Operand {
-    x: Heads,
-    order: Order,
-}
-
-impl Operand {
-    /// Lines with those that fill the last six.
-    fn lines(&self) -> usize {
-        self.x.rows.next_multiple_of(ROWS)
-    }
-
-    /// Elements of a packed head.
-    fn size(&self) -> usize {
-        let width =
-            if self.order == Order::Along { self.x.d.next_multiple_of(2) } else { self.x.d.next_multiple_of(ROWS) };
-        (self.lines() * width).next_multiple_of(CACHE_LINE)
-    }
-
-    /// Packs lines that begin at a multiple of six.
-    unsafe fn pack(&self, head: usize, lines: Range<usize>, out: *mut f32) {
-        let Operand { x, order } = *self;
-        let stride = 4 * x.stride();
-        let at = |line: usize, element: usize| Lines { first: x.row(line, head).wrapping_add(element).cast(), stride };
-        unsafe {
-            match order {
-                Order::Along => {
-                    let depth = x.d.next_multiple_of(2);
-                    for line in lines.step_by(ROWS) {
-                        let sliver = out.add(line * depth);
-                        let count = ROWS.min(x.rows - line);
-                        if count < ROWS {
-                            core::ptr::write_bytes(sliver, 0, ROWS * depth);
-                        }
-                        pack_columns(at(line, 0), count.min(4), x.d, ROWS, sliver);
-                        if count > 4 {
-                            pack_columns(at(line + 4, 0), count - 4, x.d, ROWS, sliver.add(4));
-                        }
-                    }
-                }
-                Order::Across => {
-                    let count = lines.len();
-                    let filled = count.next_multiple_of(ROWS);
-                    for element in (0..x.d).step_by(ROWS) {
-                        let sliver = out.add(element * self.lines() + lines.start * ROWS);
-                        let width = x.d - element;
-                        if width < ROWS {
-                            core::ptr::write_bytes(sliver, 0, filled * ROWS);
-                        } else {
-                            core::ptr::write_bytes(sliver.add(count * ROWS), 0, (filled - count) * ROWS);
-                        }
-                        copy_columns(at(lines.start, element), width.min(4), count, sliver);
-                        if width > 4 {
-                            copy_columns(at(lines.start, element + 4), width.min(ROWS) - 4, count, sliver.add(4));
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Transposes `count` ≤ 4 lines of `depth` elements into columns of `[depth][width]`.
-unsafe fn pack_columns(lines: Lines, count: usize, depth: usize, width: usize, out: *mut f32) {
-    unsafe {
-        match count {
-            0 => (),
-            1 => pack_along::<F32, 1>(lines, 0, depth, width, out),
-            2 => pack_along::<F32, 2>(lines, 0, depth, width, out),
-            3 => pack_along::<F32, 3>(lines, 0, depth, width, out),
-            _ => pack_along::<F32, 4>(lines, 0, depth, width, out),
-        }
-    }
-}
-
-/// Copies `width` ≤ 4 elements of each line into `[count][6]`.
-unsafe fn copy_columns(lines: Lines, width: usize, count: usize, out: *mut f32) {
-    unsafe {
-        match width {
-            1 => pack_across::<1>(lines, count, ROWS, out),
-            2 => pack_across::<2>(lines, count, ROWS, out),
-            3 => pack_across::<3>(lines, count, ROWS, out),
-            _ => pack_across::<4>(lines, count, ROWS, out),
-        }
     }
 }
 
@@ -254,7 +141,8 @@ fn tile_chunks<P: Pass>(job: &Job) -> usize {
 
 unsafe fn run_tile<P: Pass>(job: &Job, chunk: usize, thread: usize) {
     let shape = Shape::of(job);
-    let (tile, head) = (chunk / P::tile_heads(&shape), chunk % P::tile_heads(&shape));
+    // Tiles of one head in a row: they read much the same lines, which the cache still holds.
+    let (tile, head) = (chunk % shape.tiles, chunk / shape.tiles);
     let base = if P::direct(&shape) { job.scratch.cast() } else { shared::<P>(job).wrapping_add(P::shared(job)) };
     let space = strip::Space::new(&shape, base.wrapping_add(thread * strip::Space::size(&shape)));
     unsafe {
@@ -279,7 +167,7 @@ pub const KERNELS: &[Kernel] = &[
         name: "attentionGradQuery_f32",
         phases: &[
             Phase { chunks: pack_chunks::<GradQuery>, run: pack::<GradQuery> },
-            Phase { chunks: backward::sum_chunks, run: backward::sums::<GradQuery> },
+            Phase { chunks: delta_chunks, run: run_deltas::<GradQuery> },
             Phase { chunks: tile_chunks::<GradQuery>, run: run_tile::<GradQuery> },
         ],
         scratch: scratch::<GradQuery>,
@@ -288,8 +176,8 @@ pub const KERNELS: &[Kernel] = &[
         name: "attentionGradKeyValue_f32",
         phases: &[
             Phase { chunks: pack_chunks::<GradKeyValue>, run: pack::<GradKeyValue> },
-            Phase { chunks: backward::sum_chunks, run: backward::sums::<GradKeyValue> },
-            Phase { chunks: backward::clear_chunks, run: backward::clear_unused },
+            Phase { chunks: delta_chunks, run: run_deltas::<GradKeyValue> },
+            Phase { chunks: |_| 1, run: clear_unused },
             Phase { chunks: tile_chunks::<GradKeyValue>, run: run_tile::<GradKeyValue> },
         ],
         scratch: scratch::<GradKeyValue>,

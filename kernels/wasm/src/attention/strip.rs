@@ -3,7 +3,8 @@
 use core::arch::wasm32::*;
 use core::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
-use super::{BLOCK, CACHE_LINE, Heads, Shape, TILE, pack_columns};
+use super::operand::{Heads, pack_columns};
+use super::{BLOCK, CACHE_LINE, Shape, TILE};
 use crate::gemm::pack::{Lines, transpose};
 use crate::gemm::tile::{ROWS, WIDE, tiles};
 use crate::simd::{LANES, fma, load, splat, store, store_part};
@@ -63,8 +64,8 @@ pub fn columns_from<const V: usize>(first: isize) -> Columns<V> {
     core::array::from_fn(|i| i32x4_ge(i32x4_add(i32x4(0, 1, 2, 3), i32x4_splat((i * LANES) as i32)), first))
 }
 
-/// e^x for x up to 88, ≤ 2 ulp near 0 and |x| ulp below it; 0 where it would be denormal. NaN stays NaN. With half the
-/// operations of `simd::exp`.
+/// e^x for x up to 88, in half the operations of `simd::exp`: exact at 0, beyond it no more than 2 ulp from what rounding
+/// x costs anyway, and 0 where the result would be denormal. NaN stays NaN.
 #[inline(always)]
 pub fn exp(x: v128) -> v128 {
     /// Adding this rounds a small number to an integer, which the low bits of the sum then hold: 1.5·2²³.
