@@ -1,0 +1,10 @@
+export { type BatchRows, prepareBatch } from './batch.ts';
+export { KeyValueCache } from './cache.ts';
+export { catalog } from './catalog.ts';
+export { type Checkpoint, openCheckpoint } from './checkpoint/index.ts';
+export type { LlamaConfig } from './config.ts';
+export { type GenerateOptions, generate, generateBatch, type LanguageModel } from './generate.ts';
+export { type ForwardOptions, LlamaModel } from './llama.ts';
+export { type Progress, PullError, type PullOptions, resolveModel } from './pull/index.ts';
+export type { SamplingOptions } from './sampling.ts';
+export * from './tokenizer/index.ts';
