@@ -1,4 +1,4 @@
-import { backward, linearCrossEntropy, scope, type Tensor, tensor, withContext } from '../engine/index.ts';
+import { backward, full, linearCrossEntropy, scope, type Tensor, tensor, withContext } from '../engine/index.ts';
 import { type Example, type RowOptions, trainingRows } from './examples.ts';
 import type { PeftModel } from './model.ts';
 
@@ -48,7 +48,7 @@ export async function accumulateGradients(
       const { forest, ids, outputs, targets, owners } = rows;
       const hidden = peft.forward({ forest, ids, outputs, dropout: { rng, owners } }, { recompute: options.recompute });
       const pairs = tensor(Int32Array.from(targets.flat()), [targets.length, 2], { dtype: 'i32', backend });
-      const weights = tensor(new Float32Array(targets.length).fill(1 / labelTokens), [targets.length], { backend });
+      const weights = full([targets.length], 1 / labelTokens, { backend });
       const loss = linearCrossEntropy(hidden, head, pairs, weights);
       backward(loss);
       onLoss(loss);

@@ -5,6 +5,7 @@ import {
   createReferenceBackend,
   createWasmBackend,
   dropout,
+  loraLinear,
   ones,
   scope,
   type Tensor,
@@ -142,4 +143,38 @@ describe.each(['reference', 'wasm'])('on %s', (name) => {
       expect(() => apply(on(), { ...place, p }, x)).toThrow(`dropout: p must be in [0, 1), found ${p}`);
     }
   });
+});
+
+test('in a LoRA layer the mask falls on the input of the low-rank branch alone', async () => {
+  const [T, K, N, r, scale, p, module] = [3, 6, 4, 2, 1.5, 0.5, 9];
+  const wave = (n: number, k: number): number[] => Array.from({ length: n }, (_, i) => Math.sin(k + i * i));
+  const [x, w, a, b] = [wave(T * K, 1), wave(N * K, 2), wave(r * K, 3), wave(N * r, 4)];
+  const rows = [
+    [0, 5],
+    [1, 0],
+    [1, 1],
+  ];
+  const dropped = x.map((v, i) => {
+    const [owner, position] = rows[Math.floor(i / K)];
+    const c = i % K;
+    const word = philox4x32([c >> 2, position, owner, module], [7, 2])[c & 3];
+    return word >= p * 2 ** 32 ? v / (1 - p) : 0;
+  });
+  expect(dropped.some((v) => v === 0) && dropped.some((v) => v !== 0)).toBe(true);
+  const row = (m: number[], i: number, n: number): number[] => m.slice(i * n, (i + 1) * n);
+  const inner = (u: number[], v: number[]): number => u.reduce((s, e, i) => s + e * v[i], 0);
+  const expected = Array.from({ length: T * N }, (_, i) => {
+    const [t, n] = [Math.floor(i / N), i % N];
+    const u = Array.from({ length: r }, (_, j) => inner(row(dropped, t, K), row(a, j, K)));
+    return inner(row(x, t, K), row(w, n, K)) + scale * inner(u, row(b, n, r));
+  });
+  for (const backend of [reference, relaxed, simd128]) {
+    using _ = scope();
+    const f = (values: number[], ...shape: number[]): Tensor => tensor(Float64Array.from(values), shape, { backend });
+    const rng = tensor(Int32Array.of(7, 2), [2], { dtype: 'i32', backend });
+    const places = tensor(Int32Array.from(rows.flat()), [T, 2], { dtype: 'i32', backend });
+    const layer = { weight: f(w, N, K), a: f(a, r, K), b: f(b, N, r) };
+    const y = await loraLinear(f(x, T, K), layer, { scale, dropout: { p, module } }, { rng, rows: places }).data();
+    for (const [i, e] of expected.entries()) expect(y[i]).toBeCloseTo(e, 5);
+  }
 });
