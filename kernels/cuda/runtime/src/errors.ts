@@ -11,7 +11,7 @@ export class CudaError extends Error {
   }
 }
 
-/** No CUDA driver library could be opened; the message lists the names that were tried. */
+/** No usable CUDA driver: none could be opened (the message lists the names that were tried), or it is too old. */
 export class NoDriver extends CudaError {}
 
 /** The driver answers but has no device of the asked ordinal. */

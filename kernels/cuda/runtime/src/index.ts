@@ -1,3 +1,4 @@
+export { type DeviceSummary, type Driver, type DriverOptions, openDriver } from './driver/driver.ts';
 export * from './runtime.ts';
 export type { LaunchCounts } from './sim/counters.ts';
 export type { Instrumentation } from './sim/laneEmitter.ts';

@@ -202,6 +202,8 @@ export class ArgumentBlock {
     if (offset + bytes > this.#bytes.length) {
       throw new RangeError(`ArgumentBlock: more than ${this.#bytes.length} bytes of kernel parameters`);
     }
+    // The gap would hold bytes of an earlier use; zeros make equal arguments equal bytes.
+    this.#bytes.fill(0, this.#length, offset);
     this.#length = offset + bytes;
     return offset;
   }

@@ -1,0 +1,60 @@
+// Builds the stub driver of libcuda.c with the system's C compiler.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Library } from '../../../../kernels/cuda/runtime/src/driver/library.ts';
+
+export interface Stub {
+  /** Path to give to `openDriver`. */
+  readonly path: string;
+  /** Driver version as cuDriverGetVersion writes it, devices, and whether they have memory pools. */
+  machine(version: number, devices: number, pools: boolean): void;
+  /** After `after` good calls the next `times` calls of `name` return `result`. */
+  fail(name: string, result: number, options?: { after?: number; times?: number }): void;
+  /** The next `n` queries say "not ready". */
+  notReady(n: number): void;
+  /** The driver's calls since the last `calls()`, a line each. */
+  calls(): string[];
+  /** Bytes allocated and not freed, on device and host. */
+  used(): number;
+  /** Release threshold of the memory pool. */
+  threshold(): bigint;
+  /** Forgets calls and planned failures; the machine becomes the usual one. */
+  reset(): void;
+}
+
+/** A compiler that can build the stub; undefined where there is none (tests are skipped then). */
+export const compiler = [process.env.CC, 'cc', 'gcc', 'clang'].find(
+  (name) => process.platform !== 'win32' && name && spawnSync(name, ['--version']).status === 0,
+);
+
+/** A driver library of its own, with its own state. `old` leaves out what came after CUDA 11.0. */
+export function buildStub({ old = false } = {}): Stub {
+  const path = join(mkdtempSync(join(tmpdir(), 'stub-cuda-')), 'libcuda.so');
+  const source = fileURLToPath(new URL('libcuda.c', import.meta.url));
+  const flags = ['-shared', '-fPIC', '-Wall', '-Wextra', '-Werror', ...(old ? ['-DOLD'] : [])];
+  const { status, stderr } = spawnSync(compiler!, [...flags, '-o', path, source], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`the stub driver does not compile:\n${stderr}`);
+  const library = new Library(path).koffi.load(path);
+  const log = library.func('const char *stub_log()');
+  const clear = library.func('void stub_clear()');
+  const machine = library.func('void stub_machine(int version, int devices, int pools)');
+  const fail = library.func('void stub_fail(const char *name, int result, int after, int times)');
+  const threshold = library.func('uint64_t stub_threshold()');
+  return {
+    path,
+    machine: (version, devices, pools) => machine(version, devices, pools ? 1 : 0),
+    fail: (name, result, { after = 0, times = 1 } = {}) => fail(name, result, after, times),
+    notReady: library.func('void stub_not_ready(int n)'),
+    calls() {
+      const lines = (log() as string).split('\n').filter((line) => line !== '');
+      clear();
+      return lines.map((line) => line.trimEnd());
+    },
+    used: library.func('uint64_t stub_used()'),
+    threshold: () => BigInt(threshold()),
+    reset: library.func('void stub_reset()'),
+  };
+}
