@@ -78,3 +78,11 @@ export function explain(error: unknown): { exit: Exit; message: string } {
   if (exit !== 'internal') return { exit, message: error.message };
   return { exit, message: `internal fault: ${error.name}: ${error.message} (LORIKEET_DEBUG=1 shows where)` };
 }
+
+/** Ends the process with the error's sentence and status, whatever else is still open. */
+export function fail(error: unknown): never {
+  const { exit, message } = explain(error);
+  process.stderr.write(`lorikeet: ${message}\n`);
+  if (process.env.LORIKEET_DEBUG) console.error(error);
+  process.exit(exitCodes[exit].code);
+}

@@ -1,8 +1,8 @@
 import { Command, CommanderError, Option } from 'commander';
-import { checkFlags, type Given, readConfig, resolve } from './config.ts';
+import { checkFlags, type Given, readConfig } from './config.ts';
 import { doctor } from './doctor.ts';
 import { evaluate } from './eval.ts';
-import { exitCodes, exitHelp, explain } from './exit.ts';
+import { exitCodes, exitHelp, fail } from './exit.ts';
 import { generate } from './generate.ts';
 import { inspect } from './inspect.ts';
 import { merge } from './merge.ts';
@@ -10,7 +10,7 @@ import { flagName, type OptionName, options } from './options.ts';
 import { Output } from './output.ts';
 import { pull } from './pull.ts';
 import { train } from './train.ts';
-import type { Verb } from './verb.ts';
+import { runVerb, type Verb } from './verb.ts';
 import { version } from './version.ts';
 
 const verbs: readonly Verb[] = [train, evaluate, generate, merge, inspect, doctor, pull];
@@ -37,28 +37,11 @@ function toFlag(name: OptionName): Option {
   return new Option(`--${flagName(name)}${kind.argument ? ` <${kind.argument}>` : ''}`, text);
 }
 
-/** First Ctrl-C: the work ends at the next safe point. Second: the process ends. */
-function interruptSignal(): AbortSignal {
-  const controller = new AbortController();
-  process.on('SIGINT', () => {
-    if (controller.signal.aborted) process.exit(exitCodes.interrupted.code);
-    controller.abort();
-  });
-  return controller.signal;
-}
-
-async function runVerb(verb: Verb, flags: Given, operands: string[]): Promise<void> {
-  const out = new Output(flags.json === true);
-  const checkedFlags = checkFlags(flags);
-  const config = typeof flags.config === 'string' ? await readConfig(flags.config, verb.options) : {};
-  const given = { ...config, ...checkedFlags };
-  const context = {
-    out: given.json === out.json ? out : new Output(given.json === true),
-    given,
-    operands,
-    interrupt: interruptSignal(),
-  };
-  await verb.run(resolve(verb.options, given) as never, context);
+async function runWithFlags(verb: Verb, flags: Given, operands: string[]): Promise<void> {
+  const checked = checkFlags(flags);
+  const config = typeof checked.config === 'string' ? await readConfig(checked.config, verb.options) : {};
+  const given = { ...config, ...checked };
+  await runVerb(verb, given, new Output(given.json === true), operands);
 }
 
 function program(): Command {
@@ -75,7 +58,7 @@ function program(): Command {
     for (const name of verb.options) command.addOption(toFlag(name));
     command.action(async () => {
       const given = Object.entries(command.opts()).filter(([name]) => command.getOptionValueSource(name) === 'cli');
-      await runVerb(verb, Object.fromEntries(given), command.args);
+      await runWithFlags(verb, Object.fromEntries(given), command.args);
     });
   }
   return root;
@@ -84,13 +67,7 @@ function program(): Command {
 try {
   await program().parseAsync();
 } catch (error) {
-  if (error instanceof CommanderError) {
-    // commander has printed help, version or its complaint already.
-    process.exitCode = error.exitCode === 0 ? exitCodes.ok.code : exitCodes.usage.code;
-  } else {
-    const { exit, message } = explain(error);
-    process.stderr.write(`lorikeet: ${message}\n`);
-    if (process.env.LORIKEET_DEBUG) console.error(error);
-    process.exitCode = exitCodes[exit].code;
-  }
+  // commander has printed help, version or its complaint already.
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? exitCodes.ok.code : exitCodes.usage.code);
+  fail(error);
 }

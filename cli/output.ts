@@ -49,7 +49,8 @@ export class Output {
     write(2, `warning: ${text}\n`);
   }
 
-  result(value: unknown): void {
+  /** What the command came to, for machines. */
+  result(value: object): void {
     if (this.json) write(1, `${JSON.stringify(value, null, 2)}\n`);
   }
 
@@ -92,10 +93,12 @@ function bar(title: string, total: number, from: number): ProgressBar {
 function lines(title: string, total: number, from: number): ProgressBar {
   const started = performance.now();
   let last = started;
+  let finished = false;
   return {
     update(done, note) {
       const now = performance.now();
-      if (done < total && now - last < lineInterval) return;
+      if (finished || (done < total && now - last < lineInterval)) return;
+      finished = done >= total;
       last = now;
       const left = done > from ? ((now - started) / 1000 / (done - from)) * (total - done) : 0;
       const eta = done < total ? `  ETA ${clock(left)}` : `  in ${clock((now - started) / 1000)}`;

@@ -107,7 +107,7 @@ export const train = verb({
   details:
     'Writes DIR/config.yaml (all options; --config takes it), DIR/metrics.jsonl (a line a step), DIR/checkpoints and DIR/adapter\n' +
     '(peft’s files). --rows and --limit choose among the rows of --data; a --val file is used whole.',
-  async run(_, { out, given, interrupt }) {
+  async run(_, { out, given, onInterrupt }) {
     await using run = new RunFolder(need(given.out as string | undefined, 'out', 'the folder of the run'));
     const asked = await runValues(run, given, out);
     assertConsistent(asked);
@@ -125,6 +125,7 @@ export const train = verb({
     await addAdapter(peft, asked, opened, prepared.labels);
     const o = { ...asked, ...memory, labels: prepared.labels, model };
     await openRun(run, o, prepared, device);
+    const interrupt = onInterrupt();
     const due = (step: number): boolean =>
       isDue(o.saveEvery, step, trainer) || (held !== undefined && isDue(o.evalEvery, step, trainer));
     using trainer = new Trainer(peft, prepared.training, { ...o, signal: interrupt, settle: due });

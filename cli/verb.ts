@@ -1,4 +1,5 @@
-import type { Given } from './config.ts';
+import { type Given, resolve } from './config.ts';
+import { exitCodes } from './exit.ts';
 import type { OptionName, Values } from './options.ts';
 import type { Output } from './output.ts';
 
@@ -9,8 +10,11 @@ export interface Context {
   given: Given;
   /** Operands: what stands on the command line beside flags. */
   operands: string[];
-  /** Aborted at the first Ctrl-C; the second ends the process. */
-  interrupt: AbortSignal;
+  /**
+   * For a command that has something to save: aborted at the first Ctrl-C after it was asked for; the second ends the
+   * process. A command that does not ask ends at the first.
+   */
+  onInterrupt(): AbortSignal;
 }
 
 /** A command of `lorikeet`. */
@@ -32,3 +36,22 @@ export const verb = <const K extends OptionName>(
     run(values: Values<K>, context: Context): Promise<void>;
   },
 ): Verb => definition;
+
+/** Runs a command with the values that were given, and the defaults of its other options. */
+export async function runVerb(verb: Verb, given: Given, out: Output, operands: string[] = []): Promise<void> {
+  const controller = new AbortController();
+  const interrupt = (): void => {
+    if (controller.signal.aborted) process.exit(exitCodes.interrupted.code);
+    out.line('interrupted: finishing the step and saving; again to leave at once');
+    controller.abort();
+  };
+  const onInterrupt = (): AbortSignal => {
+    process.on('SIGINT', interrupt);
+    return controller.signal;
+  };
+  try {
+    await verb.run(resolve(verb.options, given) as never, { out, given, operands, onInterrupt });
+  } finally {
+    process.off('SIGINT', interrupt);
+  }
+}
