@@ -211,24 +211,15 @@ impl<W: Weight> RowsAcrossDepth<W> {
 
 impl<W: Weight> Right for RowsAlongDepth<W> {
     unsafe fn pack(&self, columns: core::ops::Range<usize>, begin: usize, depth: usize, wide: bool, out: *mut f32) {
-        let padded = depth.next_multiple_of(2);
         let mut column = columns.start;
         while column < columns.end {
             let left = columns.end - column;
             let width = panel_columns(wide, left);
+            let panel = out.wrapping_add((column - columns.start) * depth.next_multiple_of(2));
             unsafe {
-                let panel = out.add((column - columns.start) * padded);
-                if left < width {
-                    core::ptr::write_bytes(panel, 0, width * padded);
-                }
-                for i in (0..left.min(width)).step_by(4) {
-                    let (lines, out) = (Lines { first: self.lines.line(column + i), ..self.lines }, panel.add(i));
-                    match left - i {
-                        1 => pack_along::<W, 1>(lines, begin, depth, width, out),
-                        2 => pack_along::<W, 2>(lines, begin, depth, width, out),
-                        3 => pack_along::<W, 3>(lines, begin, depth, width, out),
-                        _ => pack_along::<W, 4>(lines, begin, depth, width, out),
-                    }
+                match width {
+                    WIDE => self.pack_panel::<WIDE>(column, left, begin, depth, panel),
+                    _ => self.pack_panel::<NARROW>(column, left, begin, depth, panel),
                 }
             }
             column += width;
@@ -236,36 +227,96 @@ impl<W: Weight> Right for RowsAlongDepth<W> {
     }
 }
 
+impl<W: Weight> RowsAlongDepth<W> {
+    /// The panel of WIDTH columns from `column`, of which `left` remain.
+    unsafe fn pack_panel<const WIDTH: usize>(
+        &self,
+        column: usize,
+        left: usize,
+        begin: usize,
+        depth: usize,
+        out: *mut f32,
+    ) {
+        unsafe {
+            if left < WIDTH {
+                out.write_bytes(0, WIDTH * depth.next_multiple_of(2));
+            }
+            for i in (0..left.min(WIDTH)).step_by(4) {
+                let (lines, out) = (Lines { first: self.lines.line(column + i), ..self.lines }, out.add(i));
+                match left - i {
+                    1 => pack_along::<W, 1>(lines, begin, depth, WIDTH, out),
+                    2 => pack_along::<W, 2>(lines, begin, depth, WIDTH, out),
+                    3 => pack_along::<W, 3>(lines, begin, depth, WIDTH, out),
+                    _ => pack_along::<W, 4>(lines, begin, depth, WIDTH, out),
+                }
+            }
+        }
+    }
+}
+
 impl<W: Weight> Right for RowsAcrossDepth<W> {
     unsafe fn pack(&self, columns: core::ops::Range<usize>, begin: usize, depth: usize, wide: bool, out: *mut f32) {
+        unsafe {
+            match (columns.len(), wide) {
+                (COLUMNS, true) => self.pack_whole::<WIDE>(columns.start, begin, depth, out),
+                (COLUMNS, false) => self.pack_whole::<NARROW>(columns.start, begin, depth, out),
+                _ => self.pack_edge(columns, begin, depth, wide, out),
+            }
+        }
+    }
+}
+
+impl<W: Weight> RowsAcrossDepth<W> {
+    /// COLUMNS columns.
+    unsafe fn pack_whole<const WIDTH: usize>(&self, column: usize, begin: usize, depth: usize, out: *mut f32) {
         let padded = depth.next_multiple_of(2);
-        let (first, count) = (columns.start, columns.len());
-        // Where the eight columns from 8·i belong: their place in row 0 of their panel, and the panel's width.
-        let places: [(*mut f32, usize); COLUMNS / 8] = core::array::from_fn(|i| {
-            let panel = if wide { 8 * i / WIDE * WIDE } else { 8 * i / NARROW * NARROW };
-            let width = panel_columns(wide, count.saturating_sub(panel));
-            (out.wrapping_add(panel * padded + (8 * i - panel)), width)
-        });
         let put = |i: usize, d: usize, x: Eight| unsafe {
-            let (place, width) = places[i];
-            let p = place.add(d * width);
+            let p = out.add(i / WIDTH * WIDTH * padded + d * WIDTH + i % WIDTH);
             store(p, x[0]);
             store(p.add(4), x[1]);
         };
-        let (groups, rest) = (count / W::GROUP, count % W::GROUP);
         for d in 0..depth {
-            let row = self.lines.line(begin + d);
-            for group in 0..groups {
-                let at = group * W::GROUP / 8;
-                unsafe { decode_group::<W, 1>([row], first / W::GROUP + group, |e, x| put(at + e / 8, d, x[0])) };
-            }
-            if rest > 0 {
-                put(groups, d, unsafe { partial_eight::<W>(row, first + groups * W::GROUP, rest) });
+            let row = [self.lines.line(begin + d)];
+            for i in (0..COLUMNS).step_by(W::GROUP) {
+                unsafe { decode_group::<W, 1>(row, (column + i) / W::GROUP, |e, x| put(i + e, d, x[0])) };
             }
         }
         if padded > depth {
-            let zero = f32x4_splat(0.0);
-            (0..count.div_ceil(8)).for_each(|i| put(i, depth, [zero, zero]));
+            (0..COLUMNS).step_by(8).for_each(|i| put(i, depth, [f32x4_splat(0.0); 2]));
+        }
+    }
+
+    /// The last columns, fewer than COLUMNS, of plain floats: K of a quantised W is a multiple of COLUMNS.
+    unsafe fn pack_edge(
+        &self,
+        columns: core::ops::Range<usize>,
+        begin: usize,
+        depth: usize,
+        wide: bool,
+        out: *mut f32,
+    ) {
+        let padded = depth.next_multiple_of(2);
+        let mut panel = columns.start;
+        while panel < columns.end {
+            let width = panel_columns(wide, columns.end - panel);
+            for column in (panel..panel + width).step_by(8) {
+                for d in 0..padded {
+                    let row = self.lines.line(begin + d);
+                    let x = unsafe {
+                        match columns.end.saturating_sub(column) {
+                            left if d < depth && left >= 8 => W::eight::<0>(row, column / 8, W::scale(row, column / 8)),
+                            left if d < depth => partial_eight::<W>(row, column, left),
+                            _ => [f32x4_splat(0.0); 2],
+                        }
+                    };
+                    unsafe {
+                        let p = out.add((panel - columns.start) * padded + d * width + column - panel);
+                        store(p, x[0]);
+                        store(p.add(4), x[1]);
+                    }
+                }
+            }
+            panel += width;
         }
     }
 }
