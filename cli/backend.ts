@@ -1,3 +1,4 @@
+import type { MemoryModel } from '../engine/backends/rehearsal.ts';
 import { type Backend, createReferenceBackend, createWasmBackend, setBackend } from '../engine/index.ts';
 import type { Fingerprint } from '../peft/state.ts';
 import { CliError } from './exit.ts';
@@ -9,6 +10,8 @@ export interface Device extends AsyncDisposable {
   reason: string;
   /** What a result depends on beside its inputs: resuming under another is not bit for bit. */
   fingerprint: Fingerprint;
+  /** How it takes memory, where that is limited. */
+  memory?: MemoryModel;
 }
 
 /** Why there is no CUDA device. */
@@ -51,6 +54,7 @@ async function wasm(threads: number | undefined, chosen: boolean): Promise<Devic
     backend,
     reason: `wasm, ${parts.join(', ')}${chosen ? `; no CUDA: ${cudaMissing}` : ''}`,
     fingerprint: { device: 'wasm', build },
+    memory: backend.memoryModel,
     [Symbol.asyncDispose]: () => backend.close(),
   };
 }

@@ -3,11 +3,13 @@ import { dirname } from 'node:path';
 import { replaceFile } from '../engine/file.ts';
 import { generateBatch } from '../models/generate.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
+import { readAdapterSettings } from '../peft/adapter.ts';
 import { parseAnswer } from '../peft/answer.ts';
 import type { LabelledRow } from '../peft/data.ts';
 import { evaluate as evaluateLabels } from '../peft/evaluate.ts';
 import { type Metrics, metrics, type Outcome } from '../peft/metrics.ts';
 import type { PeftModel } from '../peft/model.ts';
+import { planEvaluation } from '../peft/plan.ts';
 import { Classification, type Labelled } from '../peft/task.ts';
 import { openDevice } from './backend.ts';
 import { need, resolve } from './config.ts';
@@ -124,6 +126,15 @@ export const evaluate = verb({
     );
     if (task.tokens.endScored && o.mode === 'label')
       out.line('one label begins another: the end token is scored as well');
+    if (device.memory && o.mode === 'label') {
+      const adapter = o.adapter === undefined ? undefined : await readAdapterSettings(o.adapter);
+      const planned = { checkpoint: opened.checkpoint, adapter, device: device.memory };
+      await planEvaluation(
+        planned,
+        examples.map(({ example }) => example),
+        task.tokens,
+      );
+    }
     const peft = await loadModel(opened, device.backend, out, o.adapter);
 
     const started = performance.now();

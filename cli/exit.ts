@@ -43,8 +43,7 @@ const byName: Record<string, Exit> = {
   PullError: 'fetch',
   OutOfMemoryError: 'device',
   MissingKernelError: 'device',
-  DeviceError: 'device',
-  MemoryPlanError: 'device',
+  MemoryError: 'device',
   NonFiniteError: 'diverged',
   // The libraries refuse what they are given with plain errors; faults of ours are TypeErrors and the like.
   Error: 'input',

@@ -1,12 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { byteLength } from '../engine/dtype.ts';
 import { SafetensorsFile } from '../engine/safetensors.ts';
 import { formatShape, type Shape, size } from '../engine/shape.ts';
 import type { Checkpoint } from '../models/checkpoint/index.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
-import { configFile, tensorFile } from '../peft/adapter.ts';
-import { parseAdapterConfig } from '../peft/adapterConfig.ts';
+import { readAdapterSettings, tensorFile } from '../peft/adapter.ts';
 import type { Example } from '../peft/examples.ts';
 import { Classification, completionExamples } from '../peft/task.ts';
 import { type Given, resolve } from './config.ts';
@@ -76,8 +74,7 @@ function describeModel(checkpoint: Checkpoint, tokenizer: Tokenizer, out: Output
 }
 
 async function describeAdapter(folder: string, out: Output) {
-  const path = join(folder, configFile);
-  const { method, config } = parseAdapterConfig(await readFile(path, 'utf8'), path);
+  const { method, config } = await readAdapterSettings(folder);
   await using file = await SafetensorsFile.open(join(folder, tensorFile));
   const tensors = [...file.tensors].map(([name, { dtype, shape }]) => ({ name, dtype: dtype as string, shape }));
   out.line(`adapter ${folder} (${method === 'lora' ? 'LoRA' : 'prompt tuning'})`);

@@ -111,6 +111,7 @@ export const options = {
   repetitionPenalty: option(positive, 'makes tokens that were seen less likely; 1: no penalty', 1),
   stop: required(list('A,B,…'), 'texts that end the answer'),
   text: byCase(text('TEXT'), 'the text to answer', 'standard input'),
+  dtype: option(choice('float32', 'bfloat16'), 'type of the merged weights', 'float32'),
   verify: option(flag, 'compare the hashes of files that are there already', false),
 } satisfies Record<string, Option<unknown>>;
 

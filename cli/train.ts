@@ -3,9 +3,11 @@ import { resolve as resolvePath } from 'node:path';
 import { Rng } from '../engine/index.ts';
 import { catalog } from '../models/catalog.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
-import { saveAdapter } from '../peft/adapter.ts';
+import { readAdapterSettings, saveAdapter } from '../peft/adapter.ts';
+import type { AdapterSettings } from '../peft/adapterConfig.ts';
 import type { Example } from '../peft/examples.ts';
 import type { PeftModel } from '../peft/model.ts';
+import { planTraining, totalBytes } from '../peft/plan.ts';
 import { writeSettings } from '../peft/settings.ts';
 import { Classification, completionExamples } from '../peft/task.ts';
 import { Trainer } from '../peft/train.ts';
@@ -62,18 +64,46 @@ async function readTraining(o: TrainValues, out: Output): Promise<{ data: DataSe
   return { data, held };
 }
 
-/** Gives the model the adapter to train: a loaded one, or a new one drawn from the seed. */
-async function addAdapter(peft: PeftModel, o: TrainValues, { tokenizer }: OpenModel, labels?: string[]): Promise<void> {
-  if (o.adapter !== undefined) return;
-  // A stream of its own: the epochs' orders take the first ones.
-  const rng = new Rng(o.seed, 2 ** 32 - 1);
+/** The adapter to train: the one to go on from, or what the options describe. */
+async function adapterSettings(o: TrainValues): Promise<AdapterSettings> {
+  if (o.adapter !== undefined) return readAdapterSettings(o.adapter);
   if (o.method === 'lora') {
-    const { rank: r, alpha, dropout, rslora, targetModules } = o;
-    return peft.addLora({ r, alpha, dropout, rslora, targetModules, init: o.init ?? 'true' }, rng);
+    const { rank: r, alpha, dropout, rslora, targetModules, init = 'true' } = o;
+    return { method: 'lora', config: { r, alpha, dropout, rslora, targetModules, init } };
   }
-  const init = o.promptInit ?? 'vocab';
-  if (init === 'text') need(o.initText, 'initText', 'the text that --prompt-init text begins with');
-  await peft.addPrompt({ virtualTokens: o.virtualTokens, init, initText: o.initText }, rng, { tokenizer, labels });
+  const { virtualTokens, promptInit: init = 'vocab', initText } = o;
+  if (init === 'text') need(initText, 'initText', 'the text that --prompt-init text begins with');
+  return { method: 'prompt', config: { virtualTokens, init, initText } };
+}
+
+/** Gives the model a new adapter, drawn from the seed. */
+async function addAdapter(
+  peft: PeftModel,
+  { method, config }: AdapterSettings,
+  seed: number,
+  source: { tokenizer: Tokenizer; labels?: string[] },
+): Promise<void> {
+  // A stream of its own: the epochs' orders take the first ones.
+  const rng = new Rng(seed, 2 ** 32 - 1);
+  if (method === 'lora') peft.addLora(config, rng);
+  else await peft.addPrompt(config, rng, source);
+}
+
+/** What of the batch is computed at once: what was asked for, as far as the device's memory goes. */
+async function planMemory(
+  { checkpoint }: OpenModel,
+  { memory }: Device,
+  adapter: AdapterSettings,
+  examples: readonly Example[],
+  o: TrainValues,
+  out: Output,
+): Promise<{ microBatch: number; recompute: boolean }> {
+  const { batchSize, recompute } = o;
+  if (!memory) return { microBatch: o.microBatch === 'auto' ? batchSize : o.microBatch, recompute };
+  const plan = await planTraining({ checkpoint, adapter, device: memory }, examples, o);
+  const details = `micro-batch ${plan.microBatch}${plan.recompute ? ', layers recomputed' : ''}`;
+  out.line(`memory: ${Math.ceil(totalBytes(plan.parts) / 2 ** 20)} MiB at most with ${details}`);
+  return plan;
 }
 
 /** A name, or the path as it is from anywhere. */
@@ -117,13 +147,13 @@ export const train = verb({
     await using opened = await openModel(model, out);
     const prepared = prepare(data, held, asked, opened.tokenizer);
     reportCuts(prepared.training, asked.maxLength, out, data.kind === 'labelled' ? 'texts' : 'prompts');
-    const memory = {
-      microBatch: asked.microBatch === 'auto' ? asked.batchSize : asked.microBatch,
-      recompute: asked.recompute,
-    };
+    const { labels } = prepared;
+    const adapter = await adapterSettings(asked);
+    const { microBatch, recompute } = await planMemory(opened, device, adapter, prepared.training, asked, out);
     const peft = await loadModel(opened, device.backend, out, asked.adapter);
-    await addAdapter(peft, asked, opened, prepared.labels);
-    const o = { ...asked, ...memory, labels: prepared.labels, model };
+    if (asked.adapter === undefined)
+      await addAdapter(peft, adapter, asked.seed, { tokenizer: opened.tokenizer, labels });
+    const o = { ...asked, microBatch, recompute, labels, model };
     await openRun(run, o, prepared, device);
     const interrupt = onInterrupt();
     const due = (step: number): boolean =>
@@ -132,7 +162,7 @@ export const train = verb({
     const count = peft.namedParameters().reduce((n, [, t]) => n + t.size, 0);
     const size = `${plural(prepared.training.length, 'example')}, ${plural(trainer.steps, 'step')}`;
     out.line(`training ${count.toLocaleString('en-US')} parameters on ${size}`);
-    const { prompt, instruction, labels, maxLength, htmlBreaks, seed } = o;
+    const { prompt, instruction, maxLength, htmlBreaks, seed } = o;
     const save = async (): Promise<void> => {
       await saveAdapter(peft, run.adapterPath, opened.baseModel);
       await writeSettings(run.adapterPath, {

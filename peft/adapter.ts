@@ -9,7 +9,7 @@ import { linearSites, rankAndScale, targetedSites } from './lora.ts';
 import type { PeftModel } from './model.ts';
 import { pythonJson } from './pythonJson.ts';
 
-export const configFile = 'adapter_config.json';
+const configFile = 'adapter_config.json';
 export const tensorFile = 'adapter_model.safetensors';
 
 /** peft's names and shapes of the tensors an adapter consists of on this model. */
@@ -46,16 +46,28 @@ function checkTensors(path: string, found: SafetensorsFile['tensors'], expected:
   }
 }
 
+/** The text of a folder's adapter_config.json, and what it says. */
+async function readConfig(folder: string): Promise<{ source: string; settings: AdapterSettings }> {
+  const path = join(folder, configFile);
+  const source = await readFile(path, 'utf8').catch((error) => {
+    throw new FormatError(`${folder}: not an adapter folder: ${error.message}`);
+  });
+  return { source, settings: parseAdapterConfig(source, path) };
+}
+
+/**
+ * An adapter folder's settings, without its tensors.
+ * @throws FormatError when it is none, or asks for something unsupported
+ */
+export const readAdapterSettings = async (folder: string): Promise<AdapterSettings> =>
+  (await readConfig(folder)).settings;
+
 /**
  * Loads an adapter folder as peft writes it and makes the adapter active. Its matrices are trainable leaves.
  * @throws FormatError when the config asks for something unsupported or the tensors do not fit the model, naming them
  */
 export async function loadAdapter(peft: PeftModel, folder: string, name = 'default'): Promise<void> {
-  const configPath = join(folder, configFile);
-  const source = await readFile(configPath, 'utf8').catch((error) => {
-    throw new FormatError(`${folder}: not an adapter folder: ${error.message}`);
-  });
-  const settings = parseAdapterConfig(source, configPath);
+  const { source, settings } = await readConfig(folder);
   await using file = await SafetensorsFile.open(join(folder, tensorFile));
   checkTensors(file.path, file.tensors, expectedTensors(peft, settings));
   const { backend } = peft.model;
