@@ -156,6 +156,18 @@ describe('memory', () => {
     expect(only(entry(0, `${head} ld.shared.v2.b32 {%r0, %r1}, [second+4]; ret;`), [])).toEqual(['misaligned']);
   });
 
+  it('checks vectors of halfwords and bytes in shared memory', () => {
+    const body = (at: number, rest = '') =>
+      entry(
+        0,
+        `.shared .align 8 .b8 s[16]; mov.u32 %r0, 7; cvt.u16.u32 %h0, %r0; st.shared.v2.b16 [s+${at}], {%h0, %h0}; ${rest} ret;`,
+      );
+    expect(only(body(4, 'ld.shared.b32 %r1, [s+4]; ld.shared.v4.b8 {%h1, %h2, %h3, %h4}, [s+4];'), [], 1)).toEqual([]);
+    expect(only(body(4, 'ld.shared.b32 %r1, [s+8];'), [], 1)).toEqual(['uninitialised']);
+    expect(only(body(16), [], 1)).toEqual(['out-of-bounds']);
+    expect(only(body(2), [], 1)).toEqual(['misaligned']);
+  });
+
   it('checks dynamic shared memory against the size of the launch', () => {
     const ptx = entry(
       0,

@@ -1,4 +1,4 @@
-import { ArgumentBlock } from '../../../../kernels/cuda/runtime/src/runtime.ts';
+import { ArgumentBlock, type Device } from '../../../../kernels/cuda/runtime/src/runtime.ts';
 import { openSimulator, type Simulator } from '../../../../kernels/cuda/runtime/src/sim/simulator.ts';
 
 /** Kind of an operand: r b32, d b64, h b16, f f32, F f64, p predicate. Values are bits, for f and F numbers. */
@@ -68,16 +68,14 @@ export function kernelOf(body: string, sources: OperandKind[], results: OperandK
 }`;
 }
 
-let device: Simulator | undefined;
-
-/** Runs PTX made by kernelOf over rows of values; returns the rows of results. Checker findings throw. */
-export function runRows(
+/** Queues PTX made by kernelOf over rows of values; the function returned reads the rows of results once that is done. */
+export function queueRows(
+  device: Device,
   ptx: string,
   sources: OperandKind[],
   results: OperandKind[],
   rows: readonly (readonly Value[])[],
-): Value[][] {
-  device ??= openSimulator({ memoryBytes: 2 ** 24 });
+): () => Value[][] {
   const width = Math.max(sources.length, 1);
   const input = new BigUint64Array(rows.length * width);
   for (const [i, row] of rows.entries())
@@ -86,14 +84,30 @@ export function runRows(
   const pout = device.alloc(rows.length * results.length * 8);
   device.writeAsync(pin, new Uint8Array(input.buffer));
   device.memsetAsync(pout, 0, rows.length * results.length * 8);
-  using module = device.loadModule(ptx);
+  const module = device.loadModule(ptx);
   const args = new ArgumentBlock().pointer(pin).pointer(pout).i32(rows.length).bytes;
   device.launch(module.getFunction('test'), [Math.ceil(rows.length / 64), 1, 1], [64, 1, 1], 0, args);
   const output = new BigUint64Array(rows.length * results.length);
   device.readAsync(new Uint8Array(output.buffer), pout);
   device.free(pin);
   device.free(pout);
-  return rows.map((_, i) => results.map((kind, k) => fromSlot(kind, output[i * results.length + k])));
+  return () => {
+    module[Symbol.dispose]();
+    return rows.map((_, i) => results.map((kind, k) => fromSlot(kind, output[i * results.length + k])));
+  };
+}
+
+let simulator: Simulator | undefined;
+
+/** Runs PTX made by kernelOf over rows of values on the simulator. Checker findings throw. */
+export function runRows(
+  ptx: string,
+  sources: OperandKind[],
+  results: OperandKind[],
+  rows: readonly (readonly Value[])[],
+): Value[][] {
+  simulator ??= openSimulator({ memoryBytes: 2 ** 24 });
+  return queueRows(simulator, ptx, sources, results, rows)();
 }
 
 /** Value of bits as results are compared: NaNs are equal, zeros differ by sign. */

@@ -1,6 +1,6 @@
 import type { Block } from './controlFlow.ts';
 import { CollectiveEmitter, collectiveOf } from './instructions/collective.ts';
-import { laneInstructionOf } from './instructions/table.ts';
+import { checkOperands, laneInstructionOf } from './instructions/table.ts';
 import { type Instrumentation, LaneEmitter } from './laneEmitter.ts';
 import type { Layout } from './layout.ts';
 import type { Instruction, PtxFunction, Register } from './ptx.ts';
@@ -67,13 +67,16 @@ export function analyse(fn: PtxFunction, blocks: readonly Block[], layout: Layou
 
   const laneEffect = (i: Instruction): Effect => {
     const e = new LaneEmitter(fn, layout, checks, none, floats, () => 0);
+    const instruction = laneInstructionOf(i);
+    checkOperands(i);
     e.begin(i);
     // The carry flag lives within a run, which this emission of one instruction alone does not have.
     if (['addc', 'subc', 'madc'].includes(i.name) && i.guard === undefined) e.setCarry('false');
-    laneInstructionOf(i)(e, i);
+    instruction(e, i);
     return { uses: [...e.uses], reads: [...e.reads], defs: [...e.defs], total: i.guard === undefined };
   };
   const collectiveEffect = (i: Instruction): Effect => {
+    checkOperands(i);
     const c = new CollectiveEmitter(i, layout, () => 0);
     collectiveOf(i)!(c, i);
     const written = new Set(c.defs);
@@ -84,7 +87,10 @@ export function analyse(fn: PtxFunction, blocks: readonly Block[], layout: Layou
     const list = lanes.map(laneEffect);
     if (collective !== undefined) list.unshift(collectiveEffect(collective));
     const used: Register[] = [];
-    if (end.kind !== 'next' && end.kind !== 'barrier') used.push(...guardOf(end.instruction));
+    if (end.kind !== 'next' && end.kind !== 'barrier') {
+      checkOperands(end.instruction);
+      used.push(...guardOf(end.instruction));
+    }
     if (end.kind === 'table' && end.index.kind === 'register') used.push(end.index.register);
     list.push({ uses: used, reads: used, defs: [], total: true });
     return list;

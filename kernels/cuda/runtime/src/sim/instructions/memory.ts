@@ -58,6 +58,7 @@ function checkedOffset(
   letter: Letter,
   address: Pair,
   bytes: number,
+  elementBytes: number,
   store: boolean,
   generic: boolean,
 ): string {
@@ -73,8 +74,8 @@ function checkedOffset(
   } else if (letter === 'S') {
     if (!memory) return lo;
     const wide = hi === '0' ? '' : `${hi} === 0 && `;
-    // What a store marks as written is left to its race check, word by word.
-    const safe = store && bytes >= 4 ? `${wide}${aligned}true` : `${wide}${aligned}${written('S', lo, bytes)}`;
+    // Stores of words check and mark them one by one.
+    const safe = store && elementBytes >= 4 ? `${wide}${aligned}true` : `${wide}${aligned}${written('S', lo, bytes)}`;
     e.line(`let ${o} = ${lo}; if (!(${safe})) ${o} = ${fault('shared')};`);
   } else {
     const thread = e.uniform(`w * 32 * ${e.layout.localBytes}`);
@@ -163,7 +164,7 @@ const load: LaneInstruction = (e, i) => {
     else return loadParam(e, type, elements, address[0], bytes, base !== undefined);
   }
   if (letter === 'L' || letter === 'S') address = [e.temp(address[0]), address[1]];
-  const o = checkedOffset(e, letter, address, bytes, false, space === undefined);
+  const o = checkedOffset(e, letter, address, bytes, bytes / elements.length, false, space === undefined);
   countAccess(e, letter, address[0], bytes, false);
   if (letter === 'S') checkSharedRead(e, o, bytes, strong !== undefined && strong !== 'weak');
   for (const [k, element] of elements.entries()) loadElement(e, letter, type, element, o, k);
@@ -260,7 +261,7 @@ const store: LaneInstruction = (e, i) => {
   }
   let address = addressOf(e, a);
   if (letter === 'L' || letter === 'S') address = [e.temp(address[0]), address[1]];
-  const o = checkedOffset(e, letter, address, bytes, true, space === undefined);
+  const o = checkedOffset(e, letter, address, bytes, bytes / elements.length, true, space === undefined);
   countAccess(e, letter, address[0], bytes, true);
   for (const [k, element] of elements.entries()) {
     storeElement(e, letter, type, element, o, k, strong !== undefined && strong !== 'weak');

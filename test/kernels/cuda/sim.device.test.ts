@@ -1,0 +1,252 @@
+// The device interface over the simulator: memory, streams, graphs, limits, errors, counters; and what the parser refuses.
+import { describe, expect, it } from 'vitest';
+import {
+  ArgumentBlock,
+  CudaError,
+  InvalidPtx,
+  LaunchError,
+  OutOfMemory,
+  openSimulator,
+} from '../../../kernels/cuda/runtime/src/index.ts';
+import { entry, launch } from './support/launch.ts';
+
+const addOne = entry(
+  1,
+  'ld.param.u64 %d0, [p0]; mov.u32 %r0, %tid.x; mul.wide.u32 %d1, %r0, 4; add.s64 %d0, %d0, %d1; ld.global.b32 %r1, [%d0]; add.s32 %r1, %r1, 1; st.global.b32 [%d0], %r1; ret;',
+);
+const small = () => openSimulator({ memoryBytes: 2 ** 20 });
+
+describe('device', () => {
+  it('allocates, copies, sets, reads and frees', async () => {
+    using device = small();
+    const a = device.alloc(100);
+    const b = device.alloc(100);
+    expect([a % 256, b % 256]).toEqual([0, 0]);
+    device.writeAsync(
+      a,
+      Uint8Array.from({ length: 100 }, (_, i) => i),
+    );
+    device.memsetAsync(b, 7, 100);
+    device.copyAsync(b + 10, a + 20, 5);
+    using host = device.allocHost(100);
+    device.readAsync(host.bytes, b);
+    await device.synchronize();
+    expect([...host.bytes.slice(8, 17)]).toEqual([7, 7, 20, 21, 22, 23, 24, 7, 7]);
+    const before = device.memoryInfo().freeBytes;
+    device.free(a);
+    expect(device.memoryInfo().freeBytes).toBe(before + 100);
+    expect(() => device.free(a)).toThrow(CudaError);
+    expect(() => device.writeAsync(a, new Uint8Array(4))).toThrow(/not within an allocation/);
+    expect(() => device.readAsync(new Uint8Array(101), b)).toThrow(/not within an allocation/);
+  });
+  it('runs out of memory with an error that states the sizes, and gives freed memory out again', () => {
+    using device = small();
+    expect(() => device.alloc(2 ** 21)).toThrow(OutOfMemory);
+    expect(() => device.alloc(2 ** 21)).toThrow(/2097152 bytes asked, 1048576 of 1048576 free/);
+    for (let i = 0; i < 10; i++) device.free(device.alloc(2 ** 19));
+  });
+  it('records and replays a graph', () => {
+    using device = small();
+    const kernel = device.loadModule(addOne).getFunction('test');
+    const pointer = device.alloc(128);
+    const args = new ArgumentBlock();
+    using stream = device.createStream();
+    const graph = device.capture(stream, () => {
+      device.memsetAsync(pointer, 0, 128, stream);
+      for (let i = 0; i < 3; i++)
+        device.launch(kernel, [1, 1, 1], [32, 1, 1], 0, args.reset().pointer(pointer).bytes, stream);
+    });
+    const out = new Int32Array(32);
+    const read = () => {
+      device.readAsync(new Uint8Array(out.buffer), pointer);
+      return out[31];
+    };
+    device.memsetAsync(pointer, 1, 128);
+    expect(read()).toBe(0x01010101);
+    // The captured launches keep their arguments though the block was used again.
+    args.reset().pointer(0);
+    graph.launch();
+    expect(read()).toBe(3);
+    graph.launch();
+    expect(read()).toBe(3);
+  });
+  it('events measure host time', async () => {
+    using device = small();
+    using start = device.createEvent();
+    using stop = device.createEvent();
+    start.record();
+    stop.record();
+    await stop.synchronize();
+    expect(stop.query()).toBe(true);
+    expect(stop.elapsedSince(start)).toBeGreaterThanOrEqual(0);
+  });
+  it('refuses launches that a device would refuse', () => {
+    using device = small();
+    const module = device.loadModule(addOne, 'ones');
+    const kernel = module.getFunction('test');
+    const args = new ArgumentBlock().pointer(0).bytes;
+    const go =
+      (grid: [number, number, number], block: [number, number, number], shared = 0, bytes = args) =>
+      () =>
+        device.launch(kernel, grid, block, shared, bytes);
+    expect(go([0, 1, 1], [32, 1, 1])).toThrow(/grid \(0,1,1\)/);
+    expect(go([1, 70000, 1], [32, 1, 1])).toThrow(/grid/);
+    expect(go([1, 1, 1], [2000, 1, 1])).toThrow(/block/);
+    expect(go([1, 1, 1], [512, 4, 1])).toThrow(/2048 threads a block, the kernel allows 1024/);
+    expect(go([1, 1, 1], [32, 1, 1], 50000)).toThrow(/setMaxDynamicShared/);
+    expect(go([1, 1, 1], [32, 1, 1], 0, args.slice(0, 4))).toThrow(/4 bytes of arguments, its parameters take 8/);
+    kernel.setMaxDynamicShared(160 * 1024);
+    expect(() => kernel.setMaxDynamicShared(200 * 1024)).toThrow(LaunchError);
+    expect(() => module.getFunction('absent')).toThrow(/ones has no kernel absent; it has test/);
+  });
+  it('throws what its checks find, unless it only collects', () => {
+    using device = small();
+    const kernel = device.loadModule(addOne).getFunction('test');
+    const pointer = device.alloc(64);
+    device.memsetAsync(pointer, 0, 64);
+    const run = () => device.launch(kernel, [1, 1, 1], [32, 1, 1], 0, new ArgumentBlock().pointer(pointer).bytes);
+    expect(run).toThrow(
+      /out-of-bounds[\s\S]*PTX line 8[\s\S]*ld\.global\.b32[\s\S]*thread \(16,0,0\) of block \(0,0,0\)/,
+    );
+  });
+  it('gives module variables to the host', () => {
+    using device = small();
+    using module = device.loadModule(
+      `.version 7.8\n.target sm_80\n.address_size 64\n.global .align 4 .u32 table[2] = {5, 6};\n`,
+    );
+    const { pointer, bytes } = module.getGlobal('table');
+    const out = new Uint32Array(2);
+    device.readAsync(new Uint8Array(out.buffer), pointer);
+    expect([bytes, ...out]).toEqual([8, 5, 6]);
+  });
+  it('is of no use after dispose', () => {
+    const device = small();
+    device[Symbol.dispose]();
+    expect(() => device.alloc(4)).toThrow(/disposed/);
+  });
+});
+
+describe('ArgumentBlock', () => {
+  it('lays parameters out at their natural alignment', () => {
+    const bytes = new ArgumentBlock()
+      .i32(-1)
+      .pointer(2 ** 40 + 5)
+      .f32(1)
+      .f64(2)
+      .i64(-3).bytes;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    expect(bytes.length).toBe(40);
+    expect([
+      view.getInt32(0, true),
+      view.getBigUint64(8, true),
+      view.getFloat32(16, true),
+      view.getFloat64(24, true),
+      view.getBigInt64(32, true),
+    ]).toEqual([-1, (1n << 40n) + 5n, 1, 2, -3n]);
+  });
+  it('has a limit', () => {
+    expect(() => new ArgumentBlock(4).i32(1).i32(2)).toThrow(/more than 4 bytes/);
+  });
+});
+
+describe('counters', () => {
+  const counted = (body: string, words = 4096, threads = 32) => {
+    const ptx = entry(
+      1,
+      `ld.param.u64 %d0, [p0]; .shared .align 1024 .b8 s[8192]; mov.u32 %r0, %tid.x; mov.u32 %r1, s; ${body} ret;`,
+    );
+    return launch(ptx, 'test', [1, 1, 1], [threads, 1, 1], [new Uint32Array(words)], {
+      checks: { counters: true, uninitialised: false },
+    }).counts;
+  };
+  it('sectors of a request: neighbours, a stride, one word, vectors', () => {
+    const loads = (stride: number, type = 'b32', into = '%r5') =>
+      counted(`mul.wide.u32 %d1, %r0, ${stride}; add.s64 %d1, %d1, %d0; ld.global.${type} ${into}, [%d1];`).global
+        .loads;
+    expect(loads(4)).toEqual({ requests: 1, sectors: 4, bytes: 128 });
+    expect(loads(128)).toEqual({ requests: 1, sectors: 32, bytes: 128 });
+    expect(loads(0)).toEqual({ requests: 1, sectors: 1, bytes: 128 });
+    expect(loads(16, 'v4.b32', '{%r5,%r6,%r7,%r8}')).toEqual({ requests: 1, sectors: 16, bytes: 512 });
+  });
+  it('wavefronts of shared accesses: none, 2-way and 32-way conflicts, broadcast, vectors', () => {
+    const loads = (stride: number, type = 'b32', into = '%r5') => {
+      const { requests, wavefronts, ideal } = counted(
+        `mad.lo.u32 %r2, %r0, ${stride}, %r1; ld.shared.${type} ${into}, [%r2];`,
+      ).shared.loads;
+      return [requests, wavefronts, ideal];
+    };
+    expect(loads(4)).toEqual([1, 1, 1]);
+    expect(loads(8)).toEqual([1, 2, 1]);
+    expect(loads(128)).toEqual([1, 32, 1]);
+    expect(loads(132)).toEqual([1, 1, 1]);
+    expect(loads(0)).toEqual([1, 1, 1]);
+    expect(loads(8, 'v2.b32', '{%r5,%r6}')).toEqual([1, 2, 2]);
+    expect(loads(16, 'v4.b32', '{%r5,%r6,%r7,%r8}')).toEqual([1, 4, 4]);
+    expect(loads(128, 'v4.b32', '{%r5,%r6,%r7,%r8}')).toEqual([1, 32, 4]);
+  });
+  it('instructions by class, with threads that are active', () => {
+    const counts = counted(
+      'setp.lt.u32 %p0, %r0, 8; @!%p0 bra E; add.s32 %r2, %r0, 1; mul.f32 %f0, %f1, %f2; E:',
+      4,
+      32,
+    );
+    expect(counts.byClass.get('f32')).toBe(1);
+    expect(counts.byClass.get('control')).toBe(2);
+    // Before the branch: ld.param, two movs, setp, bra; then two of 8 threads; then ret.
+    expect(counts.warpInstructions).toBe(5 + 2 + 1);
+    expect(counts.threadInstructions).toBe(5 * 32 + 2 * 8 + 32);
+  });
+});
+
+describe('PTX that is refused', () => {
+  const load =
+    (ptx: string, options = {}) =>
+    () =>
+      openSimulator({ memoryBytes: 2 ** 20, ...options }).loadModule(ptx, 'kernel.ptx');
+  it.each([
+    ['frobnicate.s32 %r0, %r1;', /line 8: unknown instruction frobnicate\.s32/],
+    ['add.s32.fast %r0, %r1, %r2;', /line 8: add\.s32\.fast: modifier \.fast is not supported/],
+    ['add.s128 %r0, %r1, %r2;', /add\.s128: needs one of/],
+    ['add.s64 %r0, %r1, %r2;', /%r1 is not 64 bits wide/],
+    ['mov.u32 %r0, %undeclared;', /special register %undeclared/],
+    ['add.s32 %r0, %r1, nothing;', /line 8: unknown name nothing/],
+    ['bra nowhere;', /unknown name nowhere/],
+    [
+      'mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1,%r2,%r3};',
+      /m16n8k32/,
+    ],
+    ['wgmma.fence.sync.aligned;', /unknown instruction wgmma\.fence\.sync\.aligned/],
+    ['cvt.f32.f64 %f0, %d0;', /needs a rounding modifier/],
+    ['ld.global.b32 %r0, [%d0], %d1;', /line 8: ld\.global\.b32: 3 operands, expected 2/],
+    ['add.s32 %r0, %r1;', /add\.s32: 2 operands, expected 3/],
+    ['shfl.sync.bfly.b32 %r0, %r1, 1, 31;', /4 operands, expected 5/],
+    ['setp.eq.s32 %p0, %r1;', /2 operands, expected 3 to 4/],
+    ['st.global.b32 [%d0] %r0;', /expected ,, found %r0/],
+    ['mov.u32 %r0, "text";', /line 8: unexpected "text"/],
+  ])('%s', (line, message) => {
+    expect(load(entry(0, `${line}\nret;`))).toThrow(message);
+    expect(load(entry(0, `${line}\nret;`))).toThrow(InvalidPtx);
+  });
+  it('a module for a newer architecture, and text that is no PTX', () => {
+    expect(load(entry(0, 'ret;').replace('sm_80', 'sm_90'))).toThrow(/\.target sm_90, the simulated device is sm_80/);
+    expect(load(entry(0, 'ret;').replace('sm_80', 'sm_90'), { computeCapability: [9, 0] })).not.toThrow();
+    expect(load('hello world')).toThrow(InvalidPtx);
+    expect(load('')).toThrow(/no \.version/);
+  });
+  it('recursion and calls of what is not there', () => {
+    const header = '.func again() { call.uni again; ret; }';
+    expect(load(entry(0, 'call.uni again; ret;', header))).toThrow(/recursive|unknown name again/);
+    expect(load(entry(0, 'call.uni other; ret;', '.extern .func other();'))).toThrow(
+      /call of other, which the module does not define/,
+    );
+  });
+  it('the error carries its log', () => {
+    try {
+      load(entry(0, 'frobnicate;'))();
+      expect.unreachable();
+    } catch (error) {
+      expect((error as InvalidPtx).log).toBe('line 8: unknown instruction frobnicate');
+      expect((error as InvalidPtx).code).toBe('CUDA_ERROR_INVALID_PTX');
+    }
+  });
+});
