@@ -234,7 +234,7 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
         const w = stored(dtype, V, C, rng);
         expect(w.bytes.length).toBe(byteLength(dtype, [V, C]));
         const ids = Int32Array.from({ length: T }, () => rng.int(V));
-        const out = await everywhere(`embedding_f32_${dtype}`, T * C, [w.bytes, bytesOf(ids)], [T, C]);
+        const out = await everywhere(`embedding_f32_${dtype}`, T * C, [w.bytes, bytesOf(ids)], [T, C, V]);
         const expected = [...ids].flatMap((id) => [...w.values.subarray(id * C, (id + 1) * C)]);
         expect(out).toEqual(Float32Array.from(expected));
       }),
