@@ -91,7 +91,7 @@ const cost =
     bytes: 4 * elementsOf(...specs.map(({ shape }) => shape), specs[at].shape),
   });
 
-/** SmolLM2-135M: eight reviews of 256 tokens behind a prefix of 50. */
+/** Eight reviews of 256 tokens, the first 50 of them shared. */
 function benchPlan(): PlanArrays {
   const forest = new Forest();
   const root = forest.add(-1, 50);
@@ -99,19 +99,29 @@ function benchPlan(): PlanArrays {
   return planArrays(forest);
 }
 
-const planShapes = ({ queryTiles, keySpans, keyTiles, querySpans }: PlanArrays) => ({
-  queryTiles: { shape: [queryTiles.length / 5, 5], dtype: 'i32' as const, values: queryTiles },
-  keySpans: { shape: [keySpans.length / 2, 2], dtype: 'i32' as const, values: keySpans },
-  keyTiles: { shape: [keyTiles.length / 4, 4], dtype: 'i32' as const, values: keyTiles },
-  querySpans: { shape: [querySpans.length / 3, 3], dtype: 'i32' as const, values: querySpans },
-});
+const planInputs = ({ queryTiles, keySpans, keyTiles, querySpans }: PlanArrays) => {
+  const rows = (values: number[], width: number) => ({
+    shape: [values.length / width, width],
+    dtype: 'i32' as const,
+    values,
+  });
+  return {
+    queryTiles: rows(queryTiles, 5),
+    keySpans: rows(keySpans, 2),
+    keyTiles: rows(keyTiles, 4),
+    querySpans: rows(querySpans, 3),
+  };
+};
 
-function benchCase(inputs: (q: Spec, k: Spec, lse: Spec, plan: ReturnType<typeof planShapes>) => BenchInput[]) {
+function benchCase(inputs: (q: Spec, k: Spec, lse: Spec, plan: ReturnType<typeof planInputs>) => BenchInput[]) {
   const plan = benchPlan();
   const f32 = (...shape: number[]): Spec => ({ shape, dtype: 'f32' });
   const { queries, keys, pairs } = plan;
-  const specs = inputs(f32(queries, 9, 64), f32(keys, 3, 64), f32(queries, 9), planShapes(plan));
-  return [[specs, { scale: 1 / 8, keys, pairs }]] as [BenchInput[], AttentionAttrs][];
+  const attrs: AttentionAttrs = { scale: 1 / 8, keys, pairs };
+  const cases: [BenchInput[], AttentionAttrs][] = [
+    [inputs(f32(queries, 9, 64), f32(keys, 3, 64), f32(queries, 9), planInputs(plan)), attrs],
+  ];
+  return cases;
 }
 
 /** A random forest with rows already cached, queries left out and unused cache rows; grouped heads of odd widths. */
@@ -129,7 +139,7 @@ function sampleCase(gen: Gen, dtype: DType) {
   const { queries, keys, pairs } = plan;
   const H = KVH * group;
   const Tk = keys + gen.int(0, 2);
-  const { queryTiles, keySpans, keyTiles, querySpans } = planShapes(plan);
+  const { queryTiles, keySpans, keyTiles, querySpans } = planInputs(plan);
   const indices = (list: { values: number[]; shape: number[] }): Tensor => gen.indices(list.values, list.shape);
   return {
     likeQ: () => numbers(queries, H, D),

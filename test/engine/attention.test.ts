@@ -11,6 +11,7 @@ import {
   createWasmBackend,
   Forest,
   grad,
+  type Observer,
   ShapeError,
   scope,
   type Tensor,
@@ -300,6 +301,29 @@ describe('attention plan', () => {
     const plan = planArrays(forest);
     expect(plan.pairs).toBe((50 * 51) / 2 + 8 * (200 * 50 + (200 * 201) / 2));
     expect(forest.positions.slice(250, 252)).toEqual([50, 51]);
+  });
+
+  it('is what the ops cost: the visible pairs alone', () => {
+    const counted: Record<string, number> = {};
+    const observer: Observer = ({ def, specs, attrs }) => {
+      counted[def.name] = def.cost(specs, attrs as never).multiplyAdds;
+    };
+    const forest = new Forest();
+    const root = forest.add(-1, 30);
+    for (let i = 0; i < 3; i++) forest.add(root, 20);
+    const pairs = (30 * 31) / 2 + 3 * (20 * 30 + (20 * 21) / 2);
+    withContext({ backend: reference, observer }, () => {
+      using _ = scope();
+      const leaves = [4, 2, 2].map((heads) => zeros([90, heads, 8], { requiresGrad: true }));
+      const o = attention(leaves[0], leaves[1], leaves[2], attentionPlan(forest), { scale: 1 });
+      grad(o, leaves, { seed: zeros(o.shape) });
+      for (const t of leaves) t.dispose();
+    });
+    expect(counted).toEqual({
+      attention: 2 * pairs * 4 * 8,
+      attentionGradQuery: 3 * pairs * 4 * 8,
+      attentionGradKeyValue: 4 * pairs * 4 * 8,
+    });
   });
 
   it('refuses what is no forest and queries that do not ascend', () => {
