@@ -84,6 +84,7 @@ const launchOf = (
   return [{ kernel, ...io, ints: [Tq, H, D, Tk, KVH, keys, count], floats: [scale], work: [count, H, 1] }];
 };
 
+/** So many products of length D for every visible pair and head; input `at` is shaped like q. */
 const cost =
   (products: number, at: number) =>
   (specs: Spec[], { pairs }: AttentionAttrs) => ({
