@@ -9,14 +9,17 @@ const recomputed: AnyOp = {
   doc: 'runs a function again in the backward pass in place of keeping what it computed',
   outputs: ([x]) => [x],
   vjp: (g, { saved: [x], attrs: { fn } }, needs) => {
-    using _ = scope();
+    using inner = scope();
     const input = x.view();
     if (needs[0]) parameter(input);
     // Gradients of the parameters inside `fn` go to their `.grad` from here.
     withContext({ grad: true }, () => backward(fn(input), g));
     const { grad } = input;
     input.dispose();
-    return [grad];
+    if (!grad) return [];
+    // A leaf's gradient belongs to no scope until somebody takes it.
+    inner.own(grad);
+    return [inner.keep(grad)];
   },
   dtypes: [],
   sample: () => {

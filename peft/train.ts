@@ -207,6 +207,7 @@ export class Trainer implements Disposable {
 
   [Symbol.dispose](): void {
     this.#optimizer.dispose();
+    this.#flat.dispose();
     this.#rng.dispose();
   }
 }
