@@ -87,13 +87,6 @@ export function sampleTargets(gen: Gen, R: number, V: number): [targets: Tensor,
   return [gen.indices(pairs.flat(), [n, 2]), gen.tensor([n], { lo: 0.1, hi: 1 })];
 }
 
-/** SmolLM2's vocabulary. */
-const benchSpecs: Spec[] = [
-  { shape: [64, 49152], dtype: 'f32' },
-  { shape: [64], dtype: 'i32' },
-  { shape: [64], dtype: 'f32' },
-];
-
 /** Inputs: g, logits, targets, weights, log-sum-exp. */
 export const crossEntropyGrad = op<void>({
   name: 'crossEntropyGrad',
@@ -122,7 +115,6 @@ export const crossEntropyGrad = op<void>({
       undefined,
     ],
   ],
-  bench: () => [[[{ shape: [], dtype: 'f32' }, ...benchSpecs, { shape: [64], dtype: 'f32' }], undefined]],
   cost: ([, logits]) => ({ multiplyAdds: 2 * size(logits.shape), bytes: 8 * size(logits.shape) }),
 });
 
@@ -156,7 +148,6 @@ const applyCrossEntropy = op<void>({
   bench: () => [
     [[[256, 8192], [256], [256]].map((shape, i): Spec => ({ shape, dtype: i === 1 ? 'i32' : 'f32' })), undefined],
   ],
-  bench: () => [[benchSpecs, undefined]],
   cost: ([logits]) => ({ multiplyAdds: 2 * size(logits.shape), bytes: 4 * size(logits.shape) }),
 });
 
