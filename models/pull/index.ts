@@ -52,7 +52,7 @@ export async function resolveModel(nameOrPath: string, options: PullOptions = {}
 
 const underWay = new Map<string, Promise<string>>();
 
-function cacheFolder(): string {
+export function cacheFolder(): string {
   const { LORIKEET_CACHE, XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
   if (LORIKEET_CACHE) return LORIKEET_CACHE;
   if (process.platform === 'win32') return join(LOCALAPPDATA ?? join(homedir(), 'AppData', 'Local'), 'lorikeet');
