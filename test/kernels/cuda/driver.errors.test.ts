@@ -1,5 +1,5 @@
 // Every failure of the driver becomes an error of its own class that says what was found and what is needed.
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openDriver } from '../../../kernels/cuda/runtime/src/driver/driver.ts';
 import {
   CudaError,
@@ -42,6 +42,7 @@ describe.skipIf(compiler === undefined)('driver errors', () => {
   beforeEach(() => {
     stub = buildStub();
   });
+  afterEach(() => stub.remove());
 
   it('a driver older than CUDA 11', () => {
     stub.machine(10020, 1, false);

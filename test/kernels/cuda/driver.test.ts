@@ -1,5 +1,5 @@
 // The driver half against a stub libcuda: what is called, with which bytes, and what becomes of everything.
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { openDriver } from '../../../kernels/cuda/runtime/src/driver/driver.ts';
 import { ArgumentBlock } from '../../../kernels/cuda/runtime/src/runtime.ts';
 import { buildStub, compiler, type Stub } from './support/stub.ts';
@@ -12,9 +12,11 @@ const sum = (keys: string[]) => Object.fromEntries(keys.map((key) => [key, keys.
 describe.skipIf(compiler === undefined)('driver', () => {
   let stub: Stub;
   const build = (options?: { old: boolean }) => {
+    stub?.remove();
     stub = buildStub(options);
   };
   beforeEach(() => build());
+  afterAll(() => stub.remove());
 
   it('lists devices with their attributes', () => {
     const driver = openDriver({ library: stub.path });

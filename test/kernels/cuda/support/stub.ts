@@ -1,8 +1,8 @@
 // Builds the stub driver of libcuda.c with the system's C compiler.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Library } from '../../../../kernels/cuda/runtime/src/driver/library.ts';
 
@@ -23,6 +23,8 @@ export interface Stub {
   threshold(): bigint;
   /** Forgets calls and planned failures; the machine becomes the usual one. */
   reset(): void;
+  /** Deletes the library's file. */
+  remove(): void;
 }
 
 /** A compiler that can build the stub; undefined where there is none (tests are skipped then). */
@@ -56,5 +58,6 @@ export function buildStub({ old = false } = {}): Stub {
     used: library.func('uint64_t stub_used()'),
     threshold: () => BigInt(threshold()),
     reset: library.func('void stub_reset()'),
+    remove: () => rmSync(dirname(path), { recursive: true }),
   };
 }

@@ -17,7 +17,8 @@ export class Launcher {
   readonly #attributes: DeviceAttributes;
   readonly #launch: Entry;
   readonly #args = new Uint8Array(maxArguments + 4);
-  readonly #size = new BigUint64Array(8);
+  /** A size_t, low word first. */
+  readonly #size = new Uint32Array(16);
   readonly #extra: BigUint64Array;
 
   constructor(context: Context, attributes: DeviceAttributes) {
@@ -37,7 +38,7 @@ export class Launcher {
       );
     }
     this.#args.set(args);
-    this.#size[0] = BigInt(args.length);
+    this.#size[0] = args.length;
     this.#context.enter();
     this.#context.library.lastLaunch = kernel.name;
     const [gx, gy, gz] = grid;

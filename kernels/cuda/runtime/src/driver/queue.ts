@@ -4,7 +4,8 @@ import { type Context, own, Resource } from './context.ts';
 import { CUresult, check } from './result.ts';
 
 const nonBlocking = 1;
-const threadLocal = 1;
+// Recording may be the first use of a kernel, which the driver then loads; the stricter modes would end the recording there.
+const relaxed = 2;
 
 /** A stream that does not wait for the legacy default stream. */
 export class DriverStream extends Resource implements Stream {
@@ -87,7 +88,7 @@ export class DriverGraph extends Resource implements Graph {
 
 /** Handle of the executable graph of what `record` queues. The stream is left recording nothing, whatever happens. */
 function capture(context: Context, stream: DriverStream, record: () => void): number {
-  context.call('cuStreamBeginCapture_v2', stream.handle, threadLocal);
+  context.call('cuStreamBeginCapture_v2', stream.handle, relaxed);
   const graph = new BigUint64Array(1);
   try {
     record();
