@@ -841,6 +841,22 @@ test('rsqrt.approx.f32', 'f -> f', [
   [-1, nan],
 ]);
 test('rsqrt.approx.ftz.f32', 'f -> f', [[tiny, inf]]);
+test('rcp.approx.ftz.f64', 'F -> F', [
+  [4, 0.25],
+  [3, f64(0x3fd5555500000000n)],
+  [1e-310, inf],
+  [-inf, -0],
+]);
+test('rsqrt.approx.ftz.f64', 'F -> F', [[16, 0.25]]);
+test(
+  'selp.f64 of a literal',
+  'F p -> F',
+  [
+    [2, true, 1.5],
+    [2, false, 2],
+  ],
+  'selp.f64 %x, 0d3FF8000000000000, %a, %b;',
+);
 test('rsqrt.approx.f64', 'F -> F', [[4, 0.5]]);
 test('ex2.approx.f32', 'f -> f', [
   [3, 8],

@@ -72,6 +72,14 @@ export function roundTo32(x: number, mode: Rounding): number {
   return next === 0 && x < 0 ? -0 : next;
 }
 
+/** A double's upper word, the lower one zero: all that the `.approx.ftz.f64` instructions read and write. */
+export function upperWord(x: number): number {
+  if (!Number.isFinite(x)) return x;
+  doubleView[0] = Math.abs(x) < 2 ** -1022 ? x * 0 : x;
+  wordView[0] = 0;
+  return doubleView[0];
+}
+
 /** f32 add, mul, fma with a directed rounding. */
 export function addMode(a: number, b: number, mode: Rounding): number {
   const s = addToOdd(a, b);

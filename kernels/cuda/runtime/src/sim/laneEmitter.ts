@@ -1,4 +1,4 @@
-import { fromBits } from './float.ts';
+import { bitsOf, fromBits } from './float.ts';
 import type { Layout } from './layout.ts';
 import { type Instruction, type Operand, opcode, PtxError, type PtxFunction, type Register } from './ptx.ts';
 
@@ -155,8 +155,7 @@ export class LaneEmitter {
       case 'integer':
         return literal32(operand.value);
       case 'float':
-        if (operand.bits === undefined) throw this.error('a decimal floating-point literal as an integer');
-        return String(operand.bits);
+        return String(operand.bits ?? bitsOf(Math.fround(operand.value)));
       case 'variable':
       case 'special':
         return this.pair(operand)[0];
@@ -205,6 +204,10 @@ export class LaneEmitter {
         return this.#pair(operand.register);
       case 'integer':
         return [literal32(operand.value), literal32(operand.value >> 32n)];
+      case 'float': {
+        const words = new Int32Array(new Float64Array([operand.value]).buffer);
+        return [String(words[0]), String(words[1])];
+      }
       case 'variable':
         return this.#symbol(operand);
       case 'special':

@@ -90,6 +90,7 @@ const root =
     m.end();
     const [d, x] = i.operands;
     if (type === 'f64') {
+      if (mode === 'approx' && ftz) return e.setDouble(d, `upperWord(${expression(`upperWord(${e.double(x)})`)})`);
       if (mode !== 'rn') throw e.error(`.${mode} is not supported for .f64`);
       return e.setDouble(d, expression(e.double(x)));
     }
@@ -109,6 +110,7 @@ const approximate =
     const [d, x] = i.operands;
     if (type === 'f64') {
       if (i.name !== 'rsqrt') throw e.error('.f64 is not supported');
+      if (ftz) return e.setDouble(d, `upperWord(${expression(`upperWord(${e.double(x)})`)})`);
       return e.setDouble(d, expression(e.double(x)));
     }
     output(e, d, `Math.fround(${expression(input(e, x, ftz))})`, ftz);
