@@ -16,6 +16,16 @@ export { type MergeReport, saveMerged } from './merge.ts';
 export { type Metrics, metrics, type Outcome, wilson } from './metrics.ts';
 export { PeftModel } from './model.ts';
 export { NonFiniteError } from './nonFinite.ts';
+export {
+  MemoryError,
+  type MemoryParts,
+  type Planned,
+  planEvaluation,
+  planGeneration,
+  planTraining,
+  type TrainingPlan,
+  totalBytes,
+} from './plan.ts';
 export type { PromptConfig, PromptInit } from './prompt.ts';
 export { LabelScorer, type LabelTokens, labelTokens, type Score } from './score.ts';
 export { type AdapterRecord, readSettings, writeSettings } from './settings.ts';

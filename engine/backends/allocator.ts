@@ -46,7 +46,7 @@ export class Allocator {
 
   /** Address of at least `bytes` bytes. @throws OutOfMemoryError with the bytes requested and the bytes in use */
   alloc(bytes: number): number {
-    const size = classBytes(classAbove(Math.max(bytes, 1)));
+    const size = grantedBytes(bytes);
     const block = this.#find(size) ?? this.#extend(size);
     if (!block) {
       throw new OutOfMemoryError(
@@ -138,6 +138,9 @@ export class Allocator {
     this.#bins[classBelow(block.bytes)].delete(block);
   }
 }
+
+/** Bytes of the block that a request gets. */
+export const grantedBytes = (bytes: number): number => classBytes(classAbove(Math.max(bytes, 1)));
 
 /** Size of class c in bytes: 256 · (1 … 8), then eight steps from each power of two to the next. */
 function classBytes(c: number): number {

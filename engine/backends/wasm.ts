@@ -4,7 +4,8 @@ import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import type * as Kernels from '../../kernels/wasm/pkg/relaxed/lorikeet_kernels.js';
 import { type Backend, type BufferRef, MissingKernelError, type Work } from '../backend.ts';
-import { Allocator } from './allocator.ts';
+import { Allocator, grantedBytes } from './allocator.ts';
+import type { MemoryModel } from './rehearsal.ts';
 import { Threads } from './wasm-threads.ts';
 
 /** relaxed: with fused multiply-add; simd128: for engines without relaxed SIMD (Node 20). */
@@ -33,6 +34,8 @@ export interface WasmBackend extends Backend {
   readonly info: WasmInfo;
   /** Names of all kernels of the module. */
   readonly kernels: readonly string[];
+  /** For a `Rehearsal` of what this backend is to compute. */
+  readonly memoryModel: MemoryModel;
   /** Ends the threads; every later call but `free` throws. */
   close(): Promise<void>;
 }
@@ -57,6 +60,8 @@ const JOB = {
 const DONE = 0;
 const SILENT = -1;
 const PAGE = 65536;
+/** What 32-bit addresses reach. */
+const MAX_BYTES = 2 ** 32;
 
 /** Distinguishes the glue's instances: a glue module holds one instance, a process may make several backends. */
 let instances = 0;
@@ -166,6 +171,37 @@ class Wasm implements WasmBackend {
     work: Work,
   ): void {
     this.#check();
+    this.#describe(kernel, buffers, ints, floats, work);
+    // Asking for scratch memory may grow the memory: `words` must not be used after it.
+    this.#jobWords()[JOB.scratch] = this.#scratchFor(this.#kernels.scratch_bytes());
+    this.#run(kernel);
+  }
+
+  get memoryModel(): MemoryModel {
+    return {
+      capacity: MAX_BYTES - this.#memory.buffer.byteLength,
+      granted: grantedBytes,
+      scratchBytes: (kernel, ints, work) => {
+        this.#describe(kernel, [], ints, [], work);
+        return this.#kernels.scratch_bytes();
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#refusal ??= 'it was closed';
+    this.#kernels.close_pool();
+    await this.#threads?.close();
+  }
+
+  /** Writes a launch into the job. */
+  #describe(
+    kernel: string,
+    buffers: readonly BufferRef[],
+    ints: readonly number[],
+    floats: readonly number[],
+    work: Work,
+  ): void {
     const index = this.#index.get(kernel);
     if (index === undefined) throw new MissingKernelError(kernel, this.name);
     const words = this.#jobWords();
@@ -189,15 +225,6 @@ class Wasm implements WasmBackend {
     put(JOB.floats, floats, 'floats', new Float32Array(words.buffer, words.byteOffset, words.length));
     put(JOB.work, work, 'dimensions of work');
     words[JOB.kernel] = index;
-    // Asking for scratch memory may grow the memory: `words` must not be used after it.
-    this.#jobWords()[JOB.scratch] = this.#scratchFor(this.#kernels.scratch_bytes());
-    this.#run(kernel);
-  }
-
-  async close(): Promise<void> {
-    this.#refusal ??= 'it was closed';
-    this.#kernels.close_pool();
-    await this.#threads?.close();
   }
 
   #run(kernel: string): void {
