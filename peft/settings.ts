@@ -5,7 +5,7 @@ import { FormatError, readJson, replaceFile } from '../engine/file.ts';
 import { templateNames } from './template.ts';
 
 /** The file beside an adapter's own that says how it was trained; peft ignores it. */
-export const settingsFile = 'lorikeet.json';
+const settingsFile = 'lorikeet.json';
 
 const schema = z.object({
   /** Name in the catalogue, or path, of the model it was trained on. */

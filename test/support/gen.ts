@@ -39,7 +39,7 @@ export function randomBlocks(dtype: DType, shape: Shape, rng: Rng): Uint8Array {
   return bytes;
 }
 
-export function makeGen(draw: Draw, backend: Backend): Gen {
+function makeGen(draw: Draw, backend: Backend): Gen {
   // One draw seeds a whole tensor, so that shrinking works on shapes and attributes.
   const stream = (): Rng => new Rng(draw(0, 2 ** 30));
   return {

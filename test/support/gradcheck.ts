@@ -6,8 +6,8 @@ import { type AnyOp, execute } from '../../engine/op.ts';
 import { sumTo } from '../../engine/ops/reduce.ts';
 import { size } from '../../engine/shape.ts';
 
-export const step = 1e-5;
-export const tolerance = 1e-6;
+const step = 1e-5;
+const tolerance = 1e-6;
 
 /** The float64 memory of a tensor on the reference backend. */
 export function host(t: Tensor): Float64Array {
@@ -15,7 +15,7 @@ export function host(t: Tensor): Float64Array {
   return t.backend.view(t.storage.handle, t.dtype, t.byteOffset, t.size) as Float64Array;
 }
 
-export const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
@@ -46,7 +46,7 @@ export function drawCase(def: AnyOp, dtypes: DType[], gen: Gen): Case {
 }
 
 /** ⟨u, Jv⟩ along input `i` alone, by central differences. */
-export function numeric(def: AnyOp, { inputs, attrs, u, vs }: Case, i: number): number {
+function numeric(def: AnyOp, { inputs, attrs, u, vs }: Case, i: number): number {
   const at = (sign: number): Float64Array => {
     using _ = scope();
     const moved = inputs.map((t, k) =>
@@ -68,7 +68,7 @@ export function numeric(def: AnyOp, { inputs, attrs, u, vs }: Case, i: number): 
  * Gradients of ⟨u, op(inputs)⟩ as the op's own rule gives them, before un-broadcasting, with NaN in everything that
  * the op did not ask to save.
  */
-export function analytic(def: AnyOp, { inputs, attrs, needs, u }: Case): (Tensor | undefined)[] {
+function analytic(def: AnyOp, { inputs, attrs, needs, u }: Case): (Tensor | undefined)[] {
   const outputs = execute(def, inputs, attrs, needs);
   const saved = def.save?.(inputs, outputs, needs) ?? [];
   const restore = def.view ? [] : poison([...inputs, ...outputs], new Set(saved));
@@ -95,7 +95,7 @@ function poison(tensors: Tensor[], saved: Set<unknown>): (() => void)[] {
 }
 
 /** How far ⟨Jᵀu, v⟩ along input `i` is from the numeric value, in units of the tolerance: at most 1 is right. */
-export const mismatch = (exact: number, approximate: number): number =>
+const mismatch = (exact: number, approximate: number): number =>
   Number.isNaN(exact)
     ? Number.POSITIVE_INFINITY
     : Math.abs(exact - approximate) / (tolerance * Math.max(1, Math.abs(approximate)));

@@ -112,7 +112,7 @@ export function checkDefinition(def: AnyOp, inputs: Tensor[], attrs: unknown): v
   }
 }
 
-export function assertClose(what: string, a: ArrayLike<number>, b: ArrayLike<number>, relative: number): void {
+function assertClose(what: string, a: ArrayLike<number>, b: ArrayLike<number>, relative: number): void {
   if (a.length !== b.length) throw new Error(`${what}: ${a.length} against ${b.length} elements`);
   let largest = 1;
   for (let i = 0; i < b.length; i++) largest = Math.max(largest, Math.abs(b[i]));
