@@ -155,6 +155,7 @@ export function environment(parts: Parts): Record<string, unknown> {
     SW: shared.writes,
     SR: shared.reads,
     KEY: shared.key,
+    SETTLED: shared.settled,
     U: parts.uniforms,
     CTL: scheduler.control,
     TARGETS: scheduler.targets,

@@ -29,7 +29,7 @@ export class SharedMemory {
   /** Per word: the last write, and the last read since. */
   readonly writes = new Int32Array(arenaBytes / 4);
   readonly reads = new Int32Array(arenaBytes / 4);
-  /** Warps that read the word at `readTime` (block time), for writes by others. */
+  /** Warps that read the word at `readTime` before its last reader did, unordered with that. */
   readonly #readers = new Int32Array(arenaBytes / 4);
   readonly #readTime = new Int32Array(arenaBytes / 4);
   readonly #olderReads = new Map<number, Int32Array>();
@@ -41,6 +41,8 @@ export class SharedMemory {
   readonly #clock = new Int32Array(maxWarps * maxWarps);
   /** Least of each warp's clocks: what happened before it is ordered before the warp, whoever did it. */
   readonly #horizon = new Int32Array(maxWarps);
+  /** The same for generated code, which skips the check where both accesses lie before; 0 once narrow accesses matter, too. */
+  readonly settled = new Int32Array(maxWarps);
   readonly #merged = new Int32Array(maxWarps);
   #warps = maxWarps;
   /** Time of each warp's last warp barrier. */
@@ -67,6 +69,7 @@ export class SharedMemory {
     }
     this.#clock.fill(this.#time, 0, warps * maxWarps);
     this.#horizon.fill(this.#time);
+    this.settled.fill(this.#time);
     this.#warpSync.fill(this.#time);
     this.#narrow = false;
     this.#olderReads.clear();
@@ -104,6 +107,7 @@ export class SharedMemory {
     for (const w of warps) {
       for (let v = 0; v < count; v++) this.#clock[w * maxWarps + v] = merged[v];
       this.#horizon[w] = horizon;
+      this.settled[w] = this.#narrow ? 0 : horizon;
       this.#warpSync[w] = this.#time;
       this.#rekey(w);
     }
@@ -137,40 +141,46 @@ export class SharedMemory {
     return timeOf(entry) >= this.#clock[w * maxWarps + v];
   }
 
-  /** Race check of a read of word `x`. */
+  /** Race check of a read of word `x`. Generated code does the first two cases itself. */
   read(site: number, w: number, lane: number, x: number): void {
     const key = this.key[w];
-    if ((this.reads[x] & ~(flag | 31)) === key) {
-      if (laneOf(this.reads[x]) !== lane) this.reads[x] = key | flag;
+    const last = this.reads[x];
+    const write = this.writes[x];
+    if ((last & ~(flag | 31)) === key) {
+      if (laneOf(last) !== lane) this.reads[x] = key | flag;
       return;
     }
-    const write = this.writes[x];
-    if (timeOf(write) >= this.#horizon[w] && this.#unordered(write, w, lane)) {
-      this.#report(site, w, lane, 4 * x, 'reads what was written by', write);
+    if (timeOf(last) < this.settled[w] && timeOf(write) < this.settled[w]) {
+      this.reads[x] = key | lane;
+      return;
     }
+    if (this.#unordered(write, w, lane)) this.#report(site, w, lane, 4 * x, 'reads what was written by', write);
     if (this.#narrow) for (let k = 4 * x; k < 4 * x + 4; k++) this.#readByte(site, w, lane, k);
+    if (timeOf(last) >= this.#horizon[w] && warpOf(last) !== w) this.#keepReader(w, x, warpOf(last), timeOf(last));
     this.reads[x] = key | lane;
-    const time = timeOf(key);
-    if (this.#readTime[x] === time) this.#readers[x] |= 1 << w;
-    else {
-      if (this.#readTime[x] >= this.#horizon[w]) this.#keepReaders(w, x);
-      this.#readTime[x] = time;
-      this.#readers[x] = 1 << w;
-    }
   }
 
-  // Earlier readers that are not ordered before this warp (partial barriers) are remembered one by one.
-  #keepReaders(w: number, x: number): void {
+  // Another warp's read that is not ordered before this warp's, which is going to be the last, is remembered beside it.
+  #keepReader(w: number, x: number, reader: number, time: number): void {
     const before = this.#readTime[x];
-    for (let v = 0; v < this.#warps; v++) {
-      if (v === w || ((this.#readers[x] >>> v) & 1) === 0 || before < this.#clock[w * maxWarps + v]) continue;
-      let times = this.#olderReads.get(x);
-      if (times === undefined) {
-        times = new Int32Array(maxWarps);
-        this.#olderReads.set(x, times);
-      }
-      times[v] = before;
+    if (before === time) {
+      this.#readers[x] |= 1 << reader;
+      return;
     }
+    // Readers of an earlier time (there were partial barriers between) are remembered one by one.
+    if (before >= this.#horizon[w]) {
+      for (let v = 0; v < this.#warps; v++) {
+        if (v === w || ((this.#readers[x] >>> v) & 1) === 0 || before < this.#clock[w * maxWarps + v]) continue;
+        let times = this.#olderReads.get(x);
+        if (times === undefined) {
+          times = new Int32Array(maxWarps);
+          this.#olderReads.set(x, times);
+        }
+        times[v] = before;
+      }
+    }
+    this.#readTime[x] = time;
+    this.#readers[x] = 1 << reader;
   }
 
   // Race check of a write of a word against earlier writes and reads; `same` says that it stores what is there already.
@@ -190,15 +200,19 @@ export class SharedMemory {
       const text = 'overwrites what another lane of the same warp reads with no barrier between';
       this.#reporter.add('race', site, w, lane, 4 * x, text);
     }
+    const last = warpOf(read);
+    if (last !== w && timeOf(read) >= this.#clock[w * maxWarps + last]) this.#reportReader(site, w, lane, x, last);
     const older = this.#olderReads.size === 0 ? undefined : this.#olderReads.get(x);
-    if (older === undefined && this.#readers[x] === 1 << w) return;
+    if (older === undefined && this.#readers[x] === 0) return;
     for (let v = 0; v < this.#warps; v++) {
       if (v === w) continue;
       const time = Math.max((this.#readers[x] >>> v) & 1 ? this.#readTime[x] : 0, older?.[v] ?? 0);
-      if (time >= this.#clock[w * maxWarps + v]) {
-        this.#reporter.add('race', site, w, lane, 4 * x, `overwrites what warp ${v} reads with no barrier between`);
-      }
+      if (time >= this.#clock[w * maxWarps + v]) this.#reportReader(site, w, lane, x, v);
     }
+  }
+
+  #reportReader(site: number, w: number, lane: number, x: number, v: number): void {
+    this.#reporter.add('race', site, w, lane, 4 * x, `overwrites what warp ${v} reads with no barrier between`);
   }
 
   /** Bounds, state and race check of a word's store; returns the word to store to. */
@@ -261,9 +275,14 @@ export class SharedMemory {
     if (this.#unordered(read, w, lane) && !same) this.#report(site, w, lane, k, 'overwrites what is read by', read);
   }
 
+  #lookAtBytes(): void {
+    this.#narrow = true;
+    this.settled.fill(0);
+  }
+
   readNarrow(site: number, w: number, lane: number, offset: number, bytes: number, strong: boolean): void {
     if (strong || offset >= scratch) return;
-    this.#narrow = true;
+    this.#lookAtBytes();
     const x = offset >>> 2;
     const write = this.writes[x];
     if (this.#unordered(write, w, lane)) this.#report(site, w, lane, offset, 'reads what was written by', write);
@@ -283,7 +302,7 @@ export class SharedMemory {
     strong: boolean,
   ): void {
     if (strong || offset >= scratch) return;
-    this.#narrow = true;
+    this.#lookAtBytes();
     const mask = bytes === 1 ? 255 : 65535;
     const now = bytes === 1 ? this.data.bytes[offset] : this.data.halves[offset >>> 1];
     const same = now === (bits & mask);

@@ -108,12 +108,14 @@ function checkSharedRead(e: LaneEmitter, o: string, bytes: number, strong: boole
     const x = e.temp(`(${o} >>> 2) + ${k}`);
     if (strong) e.line(`sharedAtomic(${e.site()}, w, l, ${x});`);
     else {
-      // The common cases need no call: this lane or several of the warp read the word already, or another lane of it did.
+      // The common cases need no call: this lane or several of the warp read the word already; another lane of it did; all
+      // accesses before lie behind a barrier.
       const r = e.temp(`SR[${x}]`);
-      const again = `(${r} & -1056) === ${key}`;
-      e.line(
-        `if (${r} !== ${key} + l && ${r} !== ${key} + 1024) { if (${again}) SR[${x}] = ${key} + 1024; else sharedRead(${e.site()}, w, l, ${x}); }`,
-      );
+      const settled = e.uniform('SETTLED[w]');
+      e.line(`if (${r} !== ${key} + l && ${r} !== ${key} + 1024) {`);
+      e.line(`if ((${r} & -1056) === ${key}) SR[${x}] = ${key} + 1024;`);
+      e.line(`else if ((${r} >>> 11) < ${settled} && (SW[${x}] >>> 11) < ${settled}) SR[${x}] = ${key} + l;`);
+      e.line(`else sharedRead(${e.site()}, w, l, ${x}); }`);
     }
   }
 }
