@@ -1,0 +1,163 @@
+// `npm run bench`: every op of the registry on the wasm backend, at the sizes it names itself, against what the machine
+// can do at best: the fastest matrix product and the fastest copy, both measured in the same run.
+//
+//   npm run bench -- [OP …] [--threads N] [--no-revectorize] [--seconds S] [--json FILE]
+import { parseArgs } from 'node:util';
+import Benchmark from 'benchmark';
+import { byteLength, isQuantized } from '../engine/dtype.ts';
+import {
+  createWasmBackend,
+  fromBytes,
+  noGrad,
+  registry,
+  scope,
+  setBackend,
+  type Tensor,
+  tensor,
+} from '../engine/index.ts';
+import { type AnyOp, type BenchInput, execute } from '../engine/op.ts';
+import { Rng } from '../engine/random.ts';
+import { formatShape, size } from '../engine/shape.ts';
+import { randomBlocks } from '../test/support/gen.ts';
+import { type Cell, machine, printMachine, printTable, writeJson } from './report.ts';
+
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  allowNegative: true,
+  options: {
+    threads: { type: 'string' },
+    revectorize: { type: 'boolean', default: true },
+    seconds: { type: 'string', default: '0.5' },
+    json: { type: 'string' },
+  },
+});
+
+/** Fills an array with a piece of random values over and over: drawing every one would take longer than the benchmark. */
+function repeat<T extends Float32Array | Uint8Array>(into: T, piece: T): T {
+  for (let at = 0; at < into.length; at += piece.length) into.set(piece.subarray(0, into.length - at) as never, at);
+  return into;
+}
+
+function inputTensor({ shape, dtype, values }: BenchInput): Tensor {
+  const rng = new Rng(0);
+  const n = size(shape);
+  if (dtype === 'i32')
+    return tensor(
+      Int32Array.from(values ?? { length: n }, (v, i) => (values ? v : i)),
+      shape,
+      { dtype },
+    );
+  if (values) return tensor(Float32Array.from(values), shape);
+  if (isQuantized(dtype)) {
+    const row = randomBlocks(dtype, [1, shape[shape.length - 1]], rng);
+    return fromBytes(repeat(new Uint8Array(byteLength(dtype, shape)), row), shape, dtype);
+  }
+  const piece = Float32Array.from({ length: Math.min(n, 4099) }, () => rng.uniform(-1, 1));
+  return tensor(repeat(new Float32Array(n), piece), shape, { dtype });
+}
+
+interface Rate {
+  /** Median-free: benchmark.js's mean over its samples, and its relative margin of error in percent. */
+  seconds: number;
+  margin: number;
+}
+
+/** Times one op on these inputs with benchmark.js. Gradients that an op makes in its forward pass are made. */
+function time(def: AnyOp, specs: BenchInput[], attrs: unknown): Rate {
+  using _ = scope();
+  const inputs = specs.map(inputTensor);
+  const needs = specs.map(
+    ({ dtype }, i) => !!def.vjp && dtype !== 'i32' && !isQuantized(dtype) && !def.constants?.includes(i),
+  );
+  const run = (): void => {
+    using _ = scope();
+    noGrad(() => execute(def, inputs, attrs, needs, !!def.launch));
+  };
+  const bench = new Benchmark(def.name, run, { maxTime: Number(flags.seconds), minSamples: 5 });
+  bench.run();
+  const { error } = bench as { error?: Error };
+  if (error) throw error;
+  return { seconds: bench.stats.mean, margin: bench.stats.rme };
+}
+
+interface Roofline {
+  /** Multiply-adds count as two operations. */
+  gflops: number;
+  gbytes: number;
+}
+
+/** What a kernel cannot beat: the best of a few matrix products that fit the caches, and of copies that do not. */
+function roofline(): Roofline {
+  const gflops = [128, 192, 256, 384].map((n) => {
+    const def = registry.get('matmul') as AnyOp;
+    const square: BenchInput = { shape: [n, n], dtype: 'f32' };
+    return (2 * n ** 3) / time(def, [square, square], { transB: true }).seconds / 1e9;
+  });
+  const gbytes = [8, 32].map((mib) => {
+    const def = registry.get('slice') as AnyOp;
+    const rows = mib * 2 ** 10;
+    const { seconds } = time(def, [{ shape: [rows, 257], dtype: 'f32' }], { axis: 1, from: 0, to: 256 });
+    return (2 * mib * 2 ** 20) / seconds / 1e9;
+  });
+  return { gflops: Math.max(...gflops), gbytes: Math.max(...gbytes) };
+}
+
+interface Measured extends Rate {
+  op: string;
+  inputs: string[];
+  /** Billion floating-point operations and bytes a second, by the op's own account of its work. */
+  gflops: number;
+  gbytes: number;
+  /** Share of the time that the slower of arithmetic and memory would take at the roofline. */
+  ofRoofline: number;
+}
+
+function measure(def: AnyOp, inputs: BenchInput[], attrs: unknown, best: Roofline): Measured {
+  const { seconds, margin } = time(def, inputs, attrs);
+  const { multiplyAdds, bytes } = def.cost(inputs, attrs);
+  const least = Math.max((2 * multiplyAdds) / (best.gflops * 1e9), bytes / (best.gbytes * 1e9));
+  return {
+    op: def.name,
+    inputs: inputs.map(({ shape, dtype }) => `${dtype} ${formatShape(shape)}`),
+    seconds,
+    margin,
+    gflops: (2 * multiplyAdds) / seconds / 1e9,
+    gbytes: bytes / seconds / 1e9,
+    ofRoofline: least / seconds,
+  };
+}
+
+for (const name of positionals) {
+  if (!registry.has(name)) throw new Error(`there is no op ${name}; ops: ${[...registry.keys()].join(', ')}`);
+}
+const threads = flags.threads === undefined ? undefined : Number(flags.threads);
+const backend = await createWasmBackend({ threads, revectorize: flags.revectorize });
+setBackend(backend);
+const where = machine();
+printMachine(where);
+console.log(`wasm, ${JSON.stringify(backend.info)}`);
+const best = roofline();
+console.log(`roofline: ${best.gflops.toFixed(1)} GFLOP/s (matmul), ${best.gbytes.toFixed(1)} GB/s (copy)\n`);
+const results: Measured[] = [];
+for (const def of registry.values()) {
+  if (positionals.length > 0 && !positionals.includes(def.name)) continue;
+  for (const [inputs, attrs] of def.bench?.() ?? []) {
+    results.push(measure(def, inputs, attrs, best));
+    // Timers and Ctrl-C get their turn.
+    await backend.sync();
+  }
+}
+printTable(
+  ['op', 'inputs', 'µs', '±%', 'GFLOP/s', 'GB/s', '% of roofline'],
+  results.map((r): Cell[] => [
+    r.op,
+    r.inputs.slice(0, 3).join(', '),
+    r.seconds * 1e6,
+    r.margin,
+    r.gflops || undefined,
+    r.gbytes || undefined,
+    100 * r.ofRoofline || undefined,
+  ]),
+);
+await writeJson(flags.json, { machine: where, backend: backend.info, roofline: best, results });
+await backend.close();

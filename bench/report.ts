@@ -1,0 +1,81 @@
+// What all benchmarks share: which machine it was, tables, JSON.
+import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, release, totalmem } from 'node:os';
+
+/** Instruction sets that decide how fast arithmetic can be, as Linux names them. */
+const telling = /^(sse4_2|avx|avx2|fma|f16c|avx_vnni|avx512\w*|amx_\w+|asimd|asimddp|asimdhp|sve\w*|i8mm|bf16)$/;
+
+export interface Machine {
+  processor: string;
+  /** CPU features that matter to kernels; empty where the system does not list them. */
+  features: string[];
+  cores: number;
+  memoryBytes: number;
+  system: string;
+  node: string;
+  v8: string;
+  date: string;
+}
+
+export function machine(): Machine {
+  let features: string[] = [];
+  try {
+    const line = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'));
+    features = (line?.[1] ?? '').split(' ').filter((f) => telling.test(f));
+  } catch {
+    // Only Linux has that file.
+  }
+  return {
+    processor: cpus()[0]?.model ?? process.arch,
+    features,
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    system: `${process.platform} ${release()} ${process.arch}`,
+    node: process.version,
+    v8: process.versions.v8,
+    date: new Date().toISOString(),
+  };
+}
+
+export function printMachine(m: Machine): void {
+  console.log(
+    `${m.processor}, ${m.cores} cores, ${(m.memoryBytes / 2 ** 30).toFixed(1)} GiB; Node ${m.node}, ${m.system}`,
+  );
+  if (m.features.length > 0) console.log(`features: ${m.features.join(' ')}`);
+}
+
+export type Cell = string | number | undefined;
+
+/** Prints rows under their headings: text to the left, numbers to the right, with three significant digits. */
+export function printTable(headings: readonly string[], rows: readonly (readonly Cell[])[]): void {
+  const text = rows.map((row) => row.map(format));
+  const numeric = headings.map((_, k) => rows.some((row) => typeof row[k] === 'number'));
+  const widths = headings.map((h, k) => Math.max(h.length, ...text.map((row) => row[k].length)));
+  for (const row of [headings, ...text]) {
+    console.log(
+      row
+        .map((cell, k) => (numeric[k] ? cell.padStart(widths[k]) : cell.padEnd(widths[k])))
+        .join('  ')
+        .trimEnd(),
+    );
+  }
+}
+
+function format(cell: Cell): string {
+  if (typeof cell !== 'number') return cell ?? '–';
+  if (!Number.isFinite(cell)) return '–';
+  return Math.abs(cell) >= 1000 ? Math.round(cell).toLocaleString('en-US') : cell.toPrecision(3);
+}
+
+export async function writeJson(file: string | undefined, value: unknown): Promise<void> {
+  if (file === undefined) return;
+  await writeFile(file, `${JSON.stringify(value, null, 2)}\n`);
+  console.log(`\nwritten to ${file}`);
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
