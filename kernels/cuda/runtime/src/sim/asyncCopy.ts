@@ -97,7 +97,7 @@ export class AsyncCopies {
       const done = (lanes >>> lane) & 1 && (allow < 0 || queue[at + 1] < this.#groups[w * 32 + lane] - allow);
       if (done) this.#complete(w, lane, queue[at + 2], queue[at + 3], queue[at + 4], queue[at + 5]);
       else {
-        queue.copyWithin(kept, at, at + fields);
+        if (kept !== at) for (let k = 0; k < fields; k++) queue[kept + k] = queue[at + k];
         kept += fields;
       }
     }
@@ -107,7 +107,11 @@ export class AsyncCopies {
   #complete(w: number, lane: number, to: number, from: number, bytes: number, valid: number): void {
     const source = this.#global.data.bytes;
     const target = this.#shared.data.bytes;
-    for (let k = 0; k < bytes; k++) target[to + k] = k < valid ? source[from + k] : 0;
+    const sourceWords = this.#global.data.ints;
+    const words = this.#shared.data.ints;
+    if (valid === bytes && (from & 3) === 0) {
+      for (let k = 0; k < bytes; k += 4) words[(to + k) >>> 2] = sourceWords[(from + k) >>> 2];
+    } else for (let k = 0; k < bytes; k++) target[to + k] = k < valid ? source[from + k] : 0;
     if (!this.#checks.memory) return;
     for (let x = to >>> 2; x < (to + bytes) >>> 2; x++) {
       this.#shared.shadow.ints[x] = WRITTEN;

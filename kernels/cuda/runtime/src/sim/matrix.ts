@@ -1,7 +1,19 @@
-import { fromBfloat, fromHalf, toHalf } from './float.ts';
+import { fromHalf, toHalf } from './float.ts';
 
 const bits = new Int32Array(1);
 const single = new Float32Array(bits.buffer);
+
+function unpackPair(bfloat: boolean, pair: number, into: Float64Array, at: number): void {
+  if (bfloat) {
+    bits[0] = pair << 16;
+    into[at] = single[0];
+    bits[0] = pair & 0xffff0000;
+    into[at + 1] = single[0];
+  } else {
+    into[at] = fromHalf(pair);
+    into[at + 1] = fromHalf(pair >>> 16);
+  }
+}
 
 /**
  * mma.sync over rows of the register file. With g = lane / 4 and t = lane % 4, a lane holds of A (16×k) the rows g and g + 8,
@@ -14,7 +26,7 @@ export function matrixFunctions(file: Int32Array, floats: Float32Array) {
 
   // Elements of 16 bits: two a register, neighbours in k.
   function unpackHalf(
-    decode: (bits: number) => number,
+    bfloat: boolean,
     k: number,
     base: number,
     rowsA: readonly number[],
@@ -24,16 +36,10 @@ export function matrixFunctions(file: Int32Array, floats: Float32Array) {
       const g = lane >> 2;
       const t = lane & 3;
       for (let i = 0; i < rowsA.length; i++) {
-        const at = (g + 8 * (i & 1)) * k + 2 * t + 8 * (i >> 1);
-        const pair = file[base + rowsA[i] + lane];
-        a[at] = decode(pair & 65535);
-        a[at + 1] = decode(pair >>> 16);
+        unpackPair(bfloat, file[base + rowsA[i] + lane], a, (g + 8 * (i & 1)) * k + 2 * t + 8 * (i >> 1));
       }
       for (let i = 0; i < rowsB.length; i++) {
-        const at = g * k + 2 * t + 8 * i;
-        const pair = file[base + rowsB[i] + lane];
-        b[at] = decode(pair & 65535);
-        b[at + 1] = decode(pair >>> 16);
+        unpackPair(bfloat, file[base + rowsB[i] + lane], b, g * k + 2 * t + 8 * i);
       }
     }
   }
@@ -54,12 +60,32 @@ export function matrixFunctions(file: Int32Array, floats: Float32Array) {
     }
   }
 
-  function dot(row: number, column: number, k: number, start: number): number {
-    let sum = start;
+  const sums = new Float64Array(4);
+
+  // The four elements of D that a lane holds, onto `sums`: four chains of additions that the processor can overlap.
+  function multiply(row: number, column: number, k: number): void {
+    let s0 = sums[0];
+    let s1 = sums[1];
+    let s2 = sums[2];
+    let s3 = sums[3];
     const p = row * k;
+    const p8 = p + 8 * k;
     const q = column * k;
-    for (let j = 0; j < k; j++) sum += a[p + j] * b[q + j];
-    return sum;
+    const q1 = q + k;
+    for (let j = 0; j < k; j++) {
+      const x = a[p + j];
+      const x8 = a[p8 + j];
+      const y = b[q + j];
+      const y1 = b[q1 + j];
+      s0 += x * y;
+      s1 += x * y1;
+      s2 += x8 * y;
+      s3 += x8 * y1;
+    }
+    sums[0] = s0;
+    sums[1] = s1;
+    sums[2] = s2;
+    sums[3] = s3;
   }
 
   function mma(
@@ -73,27 +99,14 @@ export function matrixFunctions(file: Int32Array, floats: Float32Array) {
     rowsD: readonly number[],
   ): void {
     if (type === 'tf32') unpackTf32(k, base, rowsA, rowsB);
-    else unpackHalf(type === 'f16' ? fromHalf : fromBfloat, k, base, rowsA, rowsB);
+    else unpackHalf(type === 'bf16', k, base, rowsA, rowsB);
     for (let lane = 0; lane < 32; lane++) {
-      const g = lane >> 2;
-      const column = 2 * (lane & 3);
-      if (accumulator === 'f32') {
-        const r0 = dot(g, column, k, floats[base + rowsC[0] + lane]);
-        const r1 = dot(g, column + 1, k, floats[base + rowsC[1] + lane]);
-        const r2 = dot(g + 8, column, k, floats[base + rowsC[2] + lane]);
-        const r3 = dot(g + 8, column + 1, k, floats[base + rowsC[3] + lane]);
-        floats[base + rowsD[0] + lane] = r0;
-        floats[base + rowsD[1] + lane] = r1;
-        floats[base + rowsD[2] + lane] = r2;
-        floats[base + rowsD[3] + lane] = r3;
-      } else {
-        for (let i = 0; i < 2; i++) {
-          const c = file[base + rowsC[i] + lane];
-          const lo = dot(g + 8 * i, column, k, fromHalf(c));
-          const hi = dot(g + 8 * i, column + 1, k, fromHalf(c >>> 16));
-          file[base + rowsD[i] + lane] = toHalf(lo) | (toHalf(hi) << 16);
-        }
-      }
+      const at = base + lane;
+      if (accumulator === 'f32') for (let i = 0; i < 4; i++) sums[i] = floats[at + rowsC[i]];
+      else for (let i = 0; i < 4; i++) sums[i] = fromHalf(file[at + rowsC[i >> 1]] >>> (16 * (i & 1)));
+      multiply(lane >> 2, 2 * (lane & 3), k);
+      if (accumulator === 'f32') for (let i = 0; i < 4; i++) floats[at + rowsD[i]] = sums[i];
+      else for (let i = 0; i < 2; i++) file[at + rowsD[i]] = toHalf(sums[2 * i]) | (toHalf(sums[2 * i + 1]) << 16);
     }
   }
 
