@@ -17,7 +17,7 @@ use core::arch::wasm32::*;
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use crate::gemm::pack::{Left, RowsAcrossDepth, RowsAlongDepth};
+use crate::gemm::operand::{Left, RowsAcrossDepth, RowsAlongDepth};
 use crate::gemm::product::{MAX_PANELS, Shape, Start};
 use crate::loss::{Targets, exponentials};
 use crate::quant::decode_row;

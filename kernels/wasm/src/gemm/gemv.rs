@@ -1,4 +1,4 @@
-//! y[M, N] = x[M, K]·W[N, K]ᵀ for a few rows (generation): nothing is packed, each weight is read and decoded once.
+//! y[M, N] = x[M, K]·W[N, K]ᵀ for one or two rows (generation): nothing is packed, each weight is read and decoded once.
 //!
 //! An element is the sum of eight partial sums, p[i] over k ≡ i (mod 8) in ascending order, however many rows and
 //! weight rows are worked on together.
@@ -9,7 +9,7 @@ use crate::simd::{fma, horizontal_sum, load};
 use crate::weight::{Eight, F32, Weight, decode_group, partial_eight};
 
 /// Rows of x up to which this beats packing.
-pub const MAX_ROWS: usize = 4;
+pub const MAX_ROWS: usize = 2;
 /// Weights that make a chunk: some 10 us.
 const CHUNK: usize = 1 << 16;
 
@@ -37,13 +37,11 @@ impl Gemv {
     pub unsafe fn chunk<W: Weight>(&self, i: usize) {
         let begin = i * columns(self.k);
         let end = self.n.min(begin + columns(self.k));
-        // Up to eight chains of multiply-adds at a time: fewer wait for each other, more do not fit into registers.
+        // Eight chains of multiply-adds at a time: fewer wait for each other, more do not fit into registers.
         unsafe {
             match self.m {
                 1 => self.columns::<W, 1, 4>(begin, end),
-                2 => self.columns::<W, 2, 2>(begin, end),
-                3 => self.columns::<W, 3, 1>(begin, end),
-                _ => self.columns::<W, 4, 1>(begin, end),
+                _ => self.columns::<W, 2, 2>(begin, end),
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Matrix products: `matmul`, `linear` with weights of every stored type, and linear's gradient with respect to its input.
 //!
-//! `tile` holds the micro-kernels, `pack` brings the operands into their order, `product` blocks and divides the work,
-//! `gemv` takes the place of all three when there are only a few rows.
+//! `tile` holds the micro-kernels, `pack` and `operand` bring what they read into their order, `product` blocks and
+//! divides the work; `gemv` takes the place of all of them when there are only one or two rows.
 
 mod gemv;
+pub mod operand;
 pub mod pack;
 pub mod product;
 pub mod tile;
@@ -11,7 +12,7 @@ pub mod tile;
 use core::marker::PhantomData;
 
 use gemv::Gemv;
-use pack::{Left, Right, RowsAcrossDepth, RowsAlongDepth};
+use operand::{Left, Right, RowsAcrossDepth, RowsAlongDepth};
 use product::{Shape, Start};
 
 use crate::table::{Job, Kernel, Phase};
@@ -157,7 +158,7 @@ impl<W: Weight> Product for Linear<W> {
 }
 
 impl<W: Weight> Linear<W> {
-    /// A few rows are not packed.
+    /// One or two rows are not packed.
     fn is_gemv(job: &Job) -> bool {
         (1..=gemv::MAX_ROWS).contains(&job.size(0))
     }

@@ -14,7 +14,7 @@
 
 use core::ops::Range;
 
-use super::pack::{COLUMNS, Left, Right};
+use super::operand::{COLUMNS, Left, Right};
 use super::tile::{ROWS, WIDE, panel_columns, tile_rows, tiles};
 
 /// Depth steps in a block, at most: a panel of 16 columns takes 24 KB of L1.

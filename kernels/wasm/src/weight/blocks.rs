@@ -16,7 +16,7 @@
 
 use core::arch::wasm32::*;
 
-use super::{Eight, Weight, splat_f16};
+use super::{Eight, Weight, splat_f16, splat_two_f16};
 use crate::simd::fma;
 
 /// Eight i16 as f32.
@@ -94,14 +94,12 @@ block_of_32!(Q8_0, 34, v128, |p| splat_f16(p), |p, d, E| scaled(i16x8_load_exten
 block_of_32!(Q4_0, 18, v128, |p| splat_f16(p), |p, d, E| {
     scaled(i16x8_sub(nibbles::<E>(p.add(2)), i16x8_splat(8)), d)
 });
-block_of_32!(Q4_1, 20, (v128, v128), |p| (splat_f16(p), splat_f16(p.add(2))), |p, d, E| {
-    affine(nibbles::<E>(p.add(4)), d)
-});
+block_of_32!(Q4_1, 20, (v128, v128), |p| splat_two_f16(p), |p, d, E| { affine(nibbles::<E>(p.add(4)), d) });
 block_of_32!(Q5_0, 22, v128, |p| splat_f16(p), |p, d, E| {
     let quants = v128_or(nibbles::<E>(p.add(6)), fifth_bits(*p.add(2 + E / 8)));
     scaled(i16x8_sub(quants, i16x8_splat(16)), d)
 });
-block_of_32!(Q5_1, 24, (v128, v128), |p| (splat_f16(p), splat_f16(p.add(2))), |p, d, E| {
+block_of_32!(Q5_1, 24, (v128, v128), |p| splat_two_f16(p), |p, d, E| {
     affine(v128_or(nibbles::<E>(p.add(8)), fifth_bits(*p.add(4 + E / 8))), d)
 });
 
@@ -116,9 +114,8 @@ unsafe fn scale_and_min(block: *const u8, group: usize) -> (v128, v128) {
             true => (q(group) & 63, q(group + 4) & 63),
             false => (q(group + 4) & 15 | q(group - 4) >> 6 << 4, q(group + 4) >> 4 | q(group) >> 6 << 4),
         };
-        let scale = f32x4_mul(splat_f16(block), f32x4_splat(s as f32));
-        let min = f32x4_mul(splat_f16(block.add(2)), f32x4_splat(-(m as f32)));
-        (scale, min)
+        let (d, dmin) = splat_two_f16(block);
+        (f32x4_mul(d, f32x4_splat(s as f32)), f32x4_mul(dmin, f32x4_splat(-(m as f32))))
     }
 }
 
