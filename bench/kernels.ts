@@ -1,5 +1,6 @@
 // `npm run bench`: every op of the registry on the wasm backend, at the sizes it names itself, against what the machine
-// can do at best: the fastest matrix product and the fastest copy, both measured in the same run.
+// can do at best: the fastest matrix product and the fastest copy, both measured in the same run. What fits the caches can be
+// faster than the copy, which does not.
 //
 //   npm run bench -- [OP …] [--threads N] [--no-revectorize] [--seconds S] [--json FILE]
 import { parseArgs } from 'node:util';
@@ -57,8 +58,9 @@ function inputTensor({ shape, dtype, values }: BenchInput): Tensor {
 }
 
 interface Rate {
-  /** Median-free: benchmark.js's mean over its samples, and its relative margin of error in percent. */
+  /** benchmark.js's mean over its samples. */
   seconds: number;
+  /** Its relative margin of error, in percent. */
   margin: number;
 }
 

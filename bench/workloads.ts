@@ -1,0 +1,216 @@
+// The workloads of `npm run bench:step`.
+import { createWasmBackend, memory, type Observer, Rng, resetPeak, withContext } from '../engine/index.ts';
+import { openCheckpoint } from '../models/checkpoint/index.ts';
+import { generateBatch } from '../models/generate.ts';
+import { LlamaModel } from '../models/llama.ts';
+import { resolveModel } from '../models/pull/index.ts';
+import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
+import { labelledRows, loadData } from '../peft/data.ts';
+import { evaluate } from '../peft/evaluate.ts';
+import { defaultLora } from '../peft/lora.ts';
+import { PeftModel } from '../peft/model.ts';
+import { Classification, type Labelled } from '../peft/task.ts';
+import { defaultInstruction } from '../peft/template.ts';
+import { Trainer } from '../peft/train.ts';
+import { median } from './report.ts';
+
+export interface Settings {
+  model: string;
+  data: string | undefined;
+  batch: number;
+  /** Tokens of a review. */
+  length: number;
+  steps: number;
+  threads: number | undefined;
+  revectorize: boolean;
+  recompute: boolean;
+  sharePrefix: boolean;
+}
+
+/** Time and work of an op over one unit. */
+export interface OpTime {
+  name: string;
+  calls: number;
+  ms: number;
+  multiplyAdds: number;
+}
+
+export interface Measured {
+  workload: string;
+  /** What is timed: a step, a batch, an answer. */
+  unit: string;
+  backend: string;
+  /** Median and minimum over the units after the first. */
+  seconds: number;
+  fastest: number;
+  /** Reviews, tokens of them with their prompts, and tokens that were computed, of one unit. */
+  reviews: number;
+  tokens: number;
+  computed: number;
+  longest: number;
+  /** The most the process ever held, and the most its tensors did. */
+  peakBytes: number;
+  tensorBytes: number;
+  ops: OpTime[];
+}
+
+/** A model with reviews. `run` does one unit and says how many tokens it computed. */
+interface Prepared {
+  unit: string;
+  reviews: number;
+  tokens: number;
+  run(): Promise<number>;
+}
+
+interface Setting extends Settings {
+  peft: PeftModel;
+  task: Classification;
+  reviews: Labelled[];
+}
+
+const sequenceTokens = (reviews: readonly Labelled[]): number =>
+  reviews.reduce((n, { example: e }) => n + e.shared.length + e.prompt.length + e.answer.length, 0);
+
+/** One optimizer step a unit, on the same batch: a trainer with as many epochs as there will be units. */
+function training({ peft, reviews, ...s }: Setting): Prepared {
+  const trainer = new Trainer(
+    peft,
+    reviews.map((r) => r.example),
+    {
+      epochs: s.steps + 2,
+      batchSize: s.batch,
+      microBatch: s.batch,
+      seed: 0,
+      lr: 1e-4,
+      schedule: 'constant',
+      warmup: 0,
+      weightDecay: 0,
+      sharePrefix: s.sharePrefix,
+      recompute: s.recompute,
+      settle: () => true,
+    },
+  );
+  const steps = trainer.run();
+  const run = async (): Promise<number> => {
+    const { value, done } = await steps.next();
+    if (done) throw new Error('the trainer has no step left');
+    return value.tokens;
+  };
+  return { unit: 'step', reviews: reviews.length, tokens: sequenceTokens(reviews), run };
+}
+
+/** What can be measured, by name: adds an adapter and says what a unit is. */
+export const workloads: Record<string, (s: Setting) => Prepared | Promise<Prepared>> = {
+  lora(s) {
+    s.peft.addLora(defaultLora, new Rng(0));
+    return training(s);
+  },
+  'lora-all'(s) {
+    s.peft.addLora({ ...defaultLora, targetModules: 'all-linear' }, new Rng(0));
+    return training(s);
+  },
+  async prompt(s) {
+    await s.peft.addPrompt({ virtualTokens: 8, init: 'random' }, new Rng(0));
+    return training(s);
+  },
+  eval({ peft, task, reviews: answered }) {
+    const reviews = answered.map(({ example, label }) => ({ example: { ...example, answer: [] }, label }));
+    const computed = reviews.reduce((n, { example }) => n + example.prompt.length, reviews[0].example.shared.length);
+    return {
+      unit: 'batch',
+      reviews: reviews.length,
+      tokens: sequenceTokens(reviews),
+      async run() {
+        for await (const _ of evaluate(peft, reviews, task.tokens));
+        return computed;
+      },
+    };
+  },
+  generate({ peft, reviews: [{ example }] }) {
+    const maxNewTokens = 64;
+    return {
+      unit: 'answer',
+      reviews: 1,
+      tokens: maxNewTokens,
+      async run() {
+        // Without end tokens every answer is as long.
+        await generateBatch(peft, [[...example.shared, ...example.prompt]], { maxNewTokens, eosIds: [] });
+        return maxNewTokens;
+      },
+    };
+  },
+};
+
+/** Reviews of random tokens that stand for text, each of the full length; classes alternate. */
+function syntheticReviews(task: Classification, tokenizer: Tokenizer, n: number, length: number): Labelled[] {
+  const rng = new Rng(0);
+  const texts = Array.from({ length: n }, (_, index) => ({ index, text: '', label: index % task.labels.length }));
+  return task.examples(texts, true).map(({ example, label }) => {
+    const ids = Array.from({ length }, () => 256 + rng.int(tokenizer.vocabSize - 256));
+    return { label, example: { ...example, prompt: [...ids, ...example.prompt] } };
+  });
+}
+
+async function readReviews(s: Settings, tokenizer: Tokenizer): Promise<{ task: Classification; reviews: Labelled[] }> {
+  const options = { prompt: 'alpaca', instruction: defaultInstruction, maxLength: s.length } as const;
+  if (s.data === undefined) {
+    const task = new Classification(['negative', 'positive'], options, tokenizer);
+    return { task, reviews: syntheticReviews(task, tokenizer, s.batch, s.length) };
+  }
+  const { rows, labels } = labelledRows((await loadData(s.data)).rows, s.data);
+  const task = new Classification(labels, options, tokenizer);
+  return { task, reviews: task.examples(rows.slice(0, s.batch), true) };
+}
+
+/** Time by op while `run` runs. Ops that are made of others count by their parts. */
+async function timeByOp(run: () => Promise<unknown>): Promise<OpTime[]> {
+  const ops = new Map<string, OpTime>();
+  const observer: Observer = ({ def, specs, attrs, ms }) => {
+    if (!def.launch) return;
+    const op = ops.get(def.name) ?? { name: def.name, calls: 0, ms: 0, multiplyAdds: 0 };
+    ops.set(def.name, op);
+    op.calls++;
+    op.ms += ms;
+    op.multiplyAdds += def.cost(specs, attrs as never).multiplyAdds;
+  };
+  await withContext({ observer }, run);
+  return [...ops.values()].sort((a, b) => b.ms - a.ms);
+}
+
+/** Loads the model, runs one unit to warm up, `steps` that are timed, and one with a clock around every op. */
+export async function measure(workload: string, settings: Settings): Promise<Measured> {
+  const backend = await createWasmBackend({ threads: settings.threads, revectorize: settings.revectorize });
+  const checkpoint = await openCheckpoint(await resolveModel(settings.model));
+  const { task, reviews } = await readReviews(settings, await checkpoint.tokenizer());
+  const peft = new PeftModel(await LlamaModel.load(checkpoint, backend));
+  await checkpoint.close();
+  resetPeak();
+  const { unit, run, ...amounts } = await workloads[workload]({ ...settings, peft, task, reviews });
+  await run();
+  const times: number[] = [];
+  let computed = 0;
+  for (let i = 0; i < settings.steps; i++) {
+    const started = performance.now();
+    computed = await run();
+    times.push((performance.now() - started) / 1000);
+  }
+  // In KiB, by libuv's contract.
+  const peakBytes = process.resourceUsage().maxRSS * 1024;
+  const tensorBytes = memory().peakBytes;
+  const ops = await timeByOp(run);
+  const { build, threads, revectorize } = backend.info;
+  await backend.close();
+  return {
+    workload,
+    unit,
+    backend: `wasm ${build}, ${threads} thread${threads === 1 ? '' : 's'}, revectorizer ${revectorize ? 'on' : 'off'}`,
+    seconds: median(times),
+    fastest: Math.min(...times),
+    ...amounts,
+    computed,
+    longest: Math.max(...reviews.map(({ example: e }) => e.shared.length + e.prompt.length + e.answer.length)),
+    peakBytes,
+    tensorBytes,
+    ops,
+  };
+}
