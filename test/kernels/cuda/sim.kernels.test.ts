@@ -1,6 +1,7 @@
 // Kernels that nvcc compiled (ptx/*.cu) against the same computation in float64.
 import { describe, expect, it } from 'vitest';
 import { fromHalf, toHalf } from '../../../kernels/cuda/runtime/src/sim/float.ts';
+import { openSimulator } from '../../../kernels/cuda/runtime/src/sim/simulator.ts';
 import { fromBfloat, launch, noise, nvccPtx, toBfloat } from './support/launch.ts';
 
 const largest = (a: ArrayLike<number>, f: (i: number) => number) => {
@@ -231,5 +232,98 @@ describe('gemm.cu', () => {
     expect(global.loads.bytes).toBe((N / 64) * (M / 64) * 2 * 64 * K * 2);
     expect(global.loads.sectors * 32).toBe(global.loads.bytes);
     expect(global.stores.bytes).toBe(4 * M * N);
+  });
+});
+
+describe('language.cu', () => {
+  const ptx = nvccPtx('language');
+  it('structs by value, constant and global variables, dynamic shared memory, local arrays', () => {
+    const device = openSimulator({ memoryBytes: 2 ** 20 });
+    const module = device.loadModule(ptx);
+    const pointer = device.alloc(128);
+    const source = device.alloc(128);
+    device.writeAsync(source, new Uint8Array(Float32Array.from({ length: 32 }, (_, i) => i / 2).buffer));
+    const args = new DataView(new ArrayBuffer(68));
+    args.setBigUint64(0, BigInt(pointer), true);
+    for (const [i, value] of [1, 2, 3, 4].entries()) args.setFloat32(16 + 4 * i, value, true);
+    for (const [i, value] of [10, 11, 12, 13, 14].entries()) args.setInt32(32 + 4 * i, value, true);
+    args.setBigUint64(56, BigInt(source), true);
+    args.setInt32(64, 3, true);
+    device.launch(module.getFunction('structs'), [1, 1, 1], [32, 1, 1], 128, new Uint8Array(args.buffer));
+    const out = new Float32Array(32);
+    device.readAsync(new Uint8Array(out.buffer), pointer);
+    const nested = (x: number, k: number): number => (k === 0 ? x : nested(x * 3 + k, k - 1));
+    const expected = (t: number) => {
+      const q = (t + 1) & 31;
+      return q + 2 + 13 + q / 2 + ([1, 2, 3, 4][t] ?? 0) + 3 * q + nested(31 - t, 5) + ([3, 7, 0, 0][t] ?? 0);
+    };
+    expect([...out]).toEqual(Array.from(out, (_, t) => expected(t)));
+    const counter = new Int32Array(1);
+    device.readAsync(new Uint8Array(counter.buffer), module.getGlobal('counter').pointer);
+    expect(counter[0]).toBe(32);
+  });
+  it('bytes, 64-bit atomics and a switch', () => {
+    const a = Int8Array.from({ length: 100 }, (_, i) => i * 7);
+    const b = Uint8Array.from({ length: 100 }, (_, i) => i * 5);
+    const [out, sums] = [new Int8Array(100), new BigInt64Array(2)];
+    expect(launch(ptx, 'bytes', [1, 1, 1], [128, 1, 1], [out, a, b, sums, 100]).reports).toEqual([]);
+    const value = (i: number) => a[i] * (b[127 - i] ?? 0);
+    const expected = Int8Array.from(out, (_, i) => {
+      const r = Math.max(-128, Math.min(127, value(i) >> 4));
+      return [r + 1, r ^ 3, r * 3, r - 9, b[3], 77, ~r, r][a[i] & 7];
+    });
+    expect([...out]).toEqual([...expected]);
+    expect(sums[0]).toBe(BigInt(Array.from(a, (_, i) => value(i) & 255).reduce((x, y) => x + y)));
+    expect(sums[1]).toBe(99n << 33n);
+  });
+  it('cooperative groups and block-wide votes', () => {
+    const input = Int32Array.from({ length: 64 }, (_, i) => ((i * 37) % 11) - 3);
+    const out = new Int32Array(68);
+    expect(launch(ptx, 'groups', [1, 1, 1], [64, 1, 1], [out, input]).reports).toEqual([]);
+    const parts = [0, 16, 32, 48].map((at) => input.slice(at, at + 16));
+    expect([...out.slice(0, 4)]).toEqual(
+      parts.map((part) => 2 * part.reduce((x, y) => x + y) + Number(part.some((v) => v > 3))),
+    );
+    const count = input.filter((v) => v > 0).length;
+    expect([...out.slice(4)]).toEqual(Array.from(input, () => 4 * count + 2 * Number(input.includes(7)) + 1));
+  });
+  it("CUDA's double precision functions", () => {
+    const x = Float64Array.from({ length: 90 }, (_, i) => (i - 40) / 3.7);
+    const y = new Float64Array(90);
+    expect(launch(ptx, 'doubles', [1, 1, 1], [96, 1, 1], [y, x, 90]).reports).toEqual([]);
+    const expected = (v: number) => {
+      const a = Math.abs(v);
+      return (
+        Math.exp(v) +
+        Math.log(a + 1) +
+        Math.sin(v) +
+        Math.sqrt(a) +
+        Math.tanh(v) +
+        1 / Math.sqrt(a + 1) +
+        Math.floor(v) +
+        (v % 0.75) +
+        1 / (v * v + 1)
+      );
+    };
+    expect(largest(y, (i) => expected(x[i]))).toBeLessThan(1e-14);
+  });
+  it('half and bfloat intrinsics round every operation', () => {
+    const n = 30;
+    const x = Uint16Array.from(noise(2 * n, 3), (v) => toHalf(3 * v));
+    const b = toBfloat(noise(2 * n, 4).map((v) => 3 * v));
+    const [y, z] = [new Uint16Array(2 * n), new Uint16Array(2 * n)];
+    expect(launch(ptx, 'halves', [1, 1, 1], [32, 1, 1], [y, z, x, b, n]).reports).toEqual([]);
+    const h = (v: number) => fromHalf(toHalf(v));
+    const bf = (v: number) => fromBfloat(toBfloat(new Float32Array([v])))[0];
+    const half = (i: number) => {
+      const pair = [fromHalf(x[i & ~1]), fromHalf(x[i | 1])];
+      const v = pair[i & 1];
+      const r = h(h(v * v) + h(v - Math.max(v, 0.25)));
+      return Math.min(pair[0] > pair[1] ? -r : r, [2, 0.5][i & 1]);
+    };
+    expect(Array.from(y, (bits) => fromHalf(bits) + 0)).toEqual(Array.from(y, (_, i) => half(i) + 0));
+    // The product of two bfloat numbers is exact in double, and so is its sum with one of like size.
+    const q = fromBfloat(b);
+    expect([...fromBfloat(z)]).toEqual(Array.from(q, (v, i) => Math.max(bf(Math.fround(v * v + v)), [1, 2][i & 1])));
   });
 });

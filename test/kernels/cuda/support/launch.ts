@@ -18,6 +18,9 @@ export type Argument =
   | Uint16Array
   | Uint32Array
   | BigInt64Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
   | { unwritten: number };
 
 /** Wraps a body of PTX in a module with one entry `test` and its usual registers. */
