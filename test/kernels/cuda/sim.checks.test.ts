@@ -190,6 +190,13 @@ describe('memory', () => {
     ]);
   });
 
+  it('checks what warp-wide instructions read', () => {
+    const shuffle = (init: string) =>
+      entry(0, `mov.u32 %r0, %tid.x; setp.lt.u32 %p0, %r0, 5; ${init} shfl.sync.idx.b32 %r2, %r1, 0, 31, -1; ret;`);
+    expect(findings(shuffle('@%p0 mov.u32 %r1, 5;'), [])).toMatchObject([{ kind: 'uninitialised', thread: 5 }]);
+    expect(findings(shuffle('mov.u32 %r1, 5;'), [])).toEqual([]);
+  });
+
   it('follows the path of each thread when it checks registers', () => {
     const body = (last: string) =>
       `mov.u32 %r0, %tid.x; setp.lt.u32 %p0, %r0, 8; @!%p0 bra L; mov.u32 %r1, 5; L: ${last} ret;`;

@@ -21,6 +21,8 @@ export interface Analysis {
   readonly liveAfter: readonly ReadonlySet<Register>[];
   /** Registers that some path reads before it assigns them. */
   readonly unassigned: ReadonlySet<Register>;
+  /** Registers that each block's collective instruction reads. */
+  readonly collectiveReads: readonly (readonly Register[])[];
   /** Registers that take part in floating-point arithmetic. */
   readonly floats: Set<Register>;
 }
@@ -136,7 +138,8 @@ export function analyse(fn: PtxFunction, blocks: readonly Block[], layout: Layou
   }
   const unassigned = new Set<Register>();
   for (const b of blocks.keys()) flow(b, (register) => unassigned.add(register));
-  return { liveAfter, unassigned, floats };
+  const collectiveReads = blocks.map((block, b) => (block.collective === undefined ? [] : effects[b][0].reads));
+  return { liveAfter, unassigned, collectiveReads, floats };
 }
 
 // Whether a register that an instruction writes is among its sources as well (an mma's accumulators).

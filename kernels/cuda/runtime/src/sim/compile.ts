@@ -53,6 +53,13 @@ export function compileKernel(
       const instruction = block.collective;
       const c = new CollectiveEmitter(instruction, layout, () => site(instruction));
       collectiveOf(instruction)!(c, instruction);
+      for (const register of analysis.collectiveReads[index]) {
+        if (!tracked.has(register)) continue;
+        const name = JSON.stringify(register.name);
+        const assigned = `I[base + ${layout.definedMask(register)}]`;
+        const missing = `(${c.lanes}) & ~${assigned}`;
+        lines.push(`unassignedLanes(${site(instruction)}, w, ${missing}, ${name});`);
+      }
       lines.push(...c.code);
       for (const register of c.defs) {
         if (tracked.has(register)) lines.push(`I[base + ${layout.definedMask(register)}] |= mask;`);

@@ -205,6 +205,9 @@ export function environment(parts: Parts): Record<string, unknown> {
     barrier: scheduler.barrier.bind(scheduler),
     syncWarp: (w: number) => shared.syncWarp(w),
     unassigned,
+    unassignedLanes: (site: number, w: number, lanes: number, name: string) => {
+      if (lanes !== 0) unassigned(site, w, 31 - Math.clz32(lanes & -lanes), name);
+    },
     trap: (site: number) => {
       const { line } = reporter.position.sites[site];
       throw new LaunchError('CUDA_ERROR_LAUNCH_FAILED', `${reporter.position.kernel}: trap at PTX line ${line}`);

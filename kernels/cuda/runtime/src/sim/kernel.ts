@@ -26,7 +26,7 @@ const paramBytes = 4096;
 /** A kernel of a simulated device: compiled PTX, its register file and local memory. */
 export class SimulatedKernel implements Kernel {
   readonly name: string;
-  readonly registers = undefined;
+  readonly registers: number | undefined;
   readonly sharedBytes: number;
   readonly localBytes: number;
   readonly maxThreads: number;
@@ -35,7 +35,8 @@ export class SimulatedKernel implements Kernel {
   #maxDynamicShared: number;
   #prepared: ReturnType<SimulatedKernel['prepare']> | undefined;
 
-  constructor(machine: Machine, compiled: CompiledKernel) {
+  constructor(machine: Machine, compiled: CompiledKernel, registers: number | undefined) {
+    this.registers = registers;
     const { fn, layout } = compiled;
     this.name = fn.name;
     this.#machine = machine;

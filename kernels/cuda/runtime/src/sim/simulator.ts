@@ -19,6 +19,7 @@ import { type Machine, SimulatedKernel } from './kernel.ts';
 import type { Instrumentation } from './laneEmitter.ts';
 import { parsePtx } from './parser.ts';
 import { PtxError, type PtxModule, type Variable } from './ptx.ts';
+import { type Assembly, assemble } from './ptxas.ts';
 import { formatReport, type Report, Reporter } from './report.ts';
 import { SharedMemory } from './sharedMemory.ts';
 
@@ -31,8 +32,10 @@ export interface SimulatorOptions {
   checks?: Partial<Instrumentation>;
   /** What findings do: 'throw' (default) makes launch throw LaunchError after the grid ran; 'collect' only keeps them. */
   onReport?: 'throw' | 'collect';
-  /** Steps (basic blocks of a warp) after which a launch is given up as endless. Default 2^36. */
+  /** Steps (basic blocks of a warp) after which a launch is given up as endless. Default 2^32, some ten minutes. */
   stepLimit?: number;
+  /** Path of NVIDIA's assembler: modules must then pass it, and `Kernel.registers` and `Module.infoLog` are its. */
+  ptxas?: string;
 }
 
 /** Device over the CPU. Work happens when it is queued: streams, events and copies are done as soon as the call returns. */
@@ -61,6 +64,7 @@ class SimulatedDevice implements Simulator {
   counts = emptyCounts();
   readonly #machine: Machine;
   readonly #throws: boolean;
+  readonly #ptxas: string | undefined;
   #recording: { stream: Stream; work: (() => void)[] } | undefined;
   #disposed = false;
 
@@ -69,7 +73,8 @@ class SimulatedDevice implements Simulator {
     memoryBytes = 2 ** 30,
     checks,
     onReport = 'throw',
-    stepLimit = 2 ** 36,
+    stepLimit = 2 ** 32,
+    ptxas,
   }: SimulatorOptions) {
     if (!(memoryBytes > 2 ** 16 && memoryBytes <= 2 ** 31 - 4096)) {
       throw new RangeError(`memoryBytes ${memoryBytes}: expected 64 KiB to 2 GiB − 4 KiB`);
@@ -88,6 +93,7 @@ class SimulatedDevice implements Simulator {
       stepLimit,
     };
     this.#throws = onReport === 'throw';
+    this.#ptxas = ptxas;
     this.defaultStream = this.createStream();
   }
 
@@ -100,7 +106,9 @@ class SimulatedDevice implements Simulator {
       const log = `.target ${parsed.target}, the simulated device is sm_${capability.join('')}`;
       throw new InvalidPtx('CUDA_ERROR_NO_BINARY_FOR_GPU', `${name}: ${log}`, log);
     }
-    return new SimulatedModule(this.#machine, parsed, name);
+    const assembly =
+      this.#ptxas === undefined ? undefined : assemble(this.#ptxas, ptx, `sm_${capability.join('')}`, name);
+    return new SimulatedModule(this.#machine, parsed, name, assembly);
   }
 
   alloc(bytes: number): DevicePointer {
@@ -261,13 +269,14 @@ class SimulatedDevice implements Simulator {
 }
 
 class SimulatedModule implements Module {
-  readonly infoLog = '';
+  readonly infoLog: string;
   readonly #machine: Machine;
   readonly #name: string;
   readonly #kernels: ReadonlyMap<string, SimulatedKernel>;
   readonly #globals = new Map<Variable, number>();
 
-  constructor(machine: Machine, parsed: PtxModule, name: string) {
+  constructor(machine: Machine, parsed: PtxModule, name: string, assembly: Assembly | undefined) {
+    this.infoLog = assembly?.log ?? '';
     this.#machine = machine;
     this.#name = name;
     const own = [...parsed.functions.values()].flatMap((fn) => fn.variables);
@@ -278,7 +287,7 @@ class SimulatedModule implements Module {
     this.#kernels = new Map(
       entries.map((entry) => {
         const compiled = attempt(name, () => compileKernel(parsed, entry, this.#globals, machine.checks));
-        return [entry.name, new SimulatedKernel(machine, compiled)];
+        return [entry.name, new SimulatedKernel(machine, compiled, assembly?.registers.get(entry.name))];
       }),
     );
   }
