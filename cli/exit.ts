@@ -64,14 +64,19 @@ const systemReasons: Record<string, string> = {
   EMFILE: 'too many open files',
 };
 
+const systemError = (error: unknown): NodeJS.ErrnoException | undefined =>
+  error instanceof Error && 'syscall' in error && 'code' in error ? error : undefined;
+
 /** The status and the sentence for anything that was thrown. */
 export function explain(error: unknown): { exit: Exit; message: string } {
   if (error instanceof CliError) return { exit: error.exit, message: error.message };
   if (!(error instanceof Error)) return { exit: 'internal', message: String(error) };
-  const { code, path, syscall } = error as NodeJS.ErrnoException;
-  if (syscall !== undefined && code !== undefined) {
-    const reason = systemReasons[code] ?? error.message;
-    return { exit: 'files', message: `${path ?? 'a file'}: ${reason} (${code}, ${syscall})` };
+  // A file that could not be written is named by the library, the reason by the system.
+  const system = systemError(error) ?? systemError(error.cause);
+  if (system) {
+    const { code = '', path, syscall } = system;
+    const named = system === error ? (path ?? 'a file') : error.message.replace(`: ${system.message}`, '');
+    return { exit: 'files', message: `${named}: ${systemReasons[code] ?? system.message} (${code}, ${syscall})` };
   }
   const exit = byName[error.name] ?? 'internal';
   if (exit !== 'internal') return { exit, message: error.message };

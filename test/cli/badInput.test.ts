@@ -1,0 +1,173 @@
+import { cpSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { jsonLines, lorikeet, rows, workFolder } from '../support/cli.ts';
+
+const { path, write } = workFolder();
+const quick = ['--threads', '1', '--prompt', 'none'];
+const evalOf = (data: string, ...more: string[]) => [
+  'eval',
+  '--model',
+  path('model'),
+  '--data',
+  data,
+  ...quick,
+  ...more,
+];
+const trainTo = (out: string, ...more: string[]) => [
+  ...['train', '--model', path('model'), '--data', path('data.jsonl'), '--out', out, '--epochs', '1'],
+  ...[...quick, ...more],
+];
+
+/** The command ends with this status and one sentence that matches; never with a stack trace. */
+function refuses(args: string[], code: number, sentence: RegExp, options?: { shell: string }): void {
+  const result = lorikeet(args, options);
+  expect(result.stderr).toMatch(sentence);
+  expect(result.code).toBe(code);
+  expect(result.stderr).not.toMatch(/^\s+at /m);
+}
+
+beforeAll(() => expect(lorikeet(trainTo(path('run'))).code).toBe(0));
+
+describe('flags and configuration', () => {
+  it.each([
+    ['an unknown key', 'batchsize: 4', /unknown key 'batchsize'; did you mean 'batch-size'\?/],
+    ['an underscore', 'max_length: 4', /unknown key 'max_length'; did you mean 'max-length'\?/],
+    ['another command’s key', 'verify: true', /'verify' is an option of another command/],
+    ['a wrong number', 'epochs: two', /epochs: expected a whole number, at least 1, found "two"/],
+    [
+      'a wrong word',
+      'schedule: exponential',
+      /schedule: expected one of constant, linear, cosine, found "exponential"/,
+    ],
+    ['no YAML', 'epochs: [1', /wrong\.yaml: not YAML: /],
+    ['a list', '- epochs', /expected keys with values/],
+  ])('%s in the file', (_, text, sentence) => {
+    refuses([...trainTo(path('never')), '--config', write('wrong.yaml', text)], 2, sentence);
+    expect(existsSync(path('never'))).toBe(false);
+  });
+
+  it.each([
+    [['train', '--epochs', '0'], /--epochs: expected a whole number, at least 1, found "0"/],
+    [['train', '--dropout', '1'], /--dropout: expected a number from 0 to below 1/],
+    [['train', '--epoch', '1'], /unknown option '--epoch'\s+\(Did you mean --epochs\?\)/],
+    [['eval'], /--data is missing/],
+    [['eval', '--rows', '5'], /--rows: expected rows A:B/],
+    [['evaluate'], /unknown command/],
+    [['pull', 'gpt-5'], /'gpt-5' is not in the catalogue; it has smollm2/],
+    [['train', '--out', 'x', '--model', 'm', '--keep', 'best'], /--keep best: give --val/],
+  ])('%j', (args, sentence) => refuses(args, 2, sentence));
+
+  it('no such device', () => {
+    refuses(
+      evalOf('none', '--device', 'cuda'),
+      6,
+      /^lorikeet: --device cuda: this version has no CUDA backend yet.*\n$/,
+    );
+  });
+});
+
+describe('data', () => {
+  it.each([
+    ['an empty file', '', /bad\.jsonl: the file has no rows/],
+    ['a missing column', '{"review":"x","label":"good"}\n', /row 1: no column 'text'.*found review, label/],
+    ['no label', '{"text":"x"}\n', /row 1: it has no label/],
+    ['no JSON', '{"text":\n', /line 1: not JSON/],
+    ['one label', rows(1).join(''), /needs two labels, found good/],
+    ['a text that is none', '{"text":5,"label":"good"}\n', /'text' should be a text, found 5/],
+  ])('%s', (_, text, sentence) => refuses(evalOf(write('bad.jsonl', text)), 3, sentence));
+
+  it('no file', () => refuses(evalOf(path('none.jsonl')), 3, /none\.jsonl: no such file or folder/));
+
+  it('an unknown label', () => {
+    refuses(
+      evalOf(path('data.jsonl'), '--labels', 'good,awful'),
+      3,
+      /row 2: unknown label 'bad'; the labels are good, awful/,
+    );
+  });
+
+  it('labels of the same tokens', () => {
+    // The vocabulary has neither letter: both labels are the unknown token.
+    refuses(evalOf(write('same.jsonl', '{"text":"x","label":"ä"}\n{"text":"y","label":"é"}\n')), 3, /same tokens/);
+  });
+
+  it('rows beyond the end', () =>
+    refuses(evalOf(path('data.jsonl'), '--rows', '90:99'), 3, /rows 90:99 select none of its 24/));
+
+  it('a text of 50,000 words is cut, and counted', () => {
+    const long = JSON.stringify({ text: 'word '.repeat(50_000), label: 'good' });
+    const { code, stdout } = lorikeet(evalOf(write('long.jsonl', `${long}\n${rows(2).join('')}`)));
+    expect(code).toBe(0);
+    expect(stdout).toContain('1 of 3 texts cut to their first 256 tokens');
+  });
+
+  it('empty texts and invalid UTF-8 are counted warnings', () => {
+    const bytes = Buffer.concat([
+      Buffer.from('{"text":"a'),
+      Buffer.from([0xff, 0xfe]),
+      Buffer.from('","label":"bad"}\n{"text":"","label":"good"}\n'),
+    ]);
+    const { code, stderr } = lorikeet(evalOf(write('odd.jsonl', bytes), '--prompt', 'alpaca'));
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/warning: .*odd\.jsonl: 1 row with bytes that are not UTF-8/);
+    expect(stderr).toMatch(/warning: .*odd\.jsonl: 1 row with an empty text/);
+  });
+});
+
+describe('models and adapters', () => {
+  it('a name that is none', () => {
+    refuses(
+      ['inspect', '--model', path('nothing')],
+      5,
+      /nothing: neither a file or folder nor a name of the catalogue/,
+    );
+  });
+
+  it('a damaged file', () =>
+    refuses(['inspect', '--model', write('broken.gguf', 'GGUF\x03\0\0\0')], 3, /broken\.gguf/));
+
+  it('an adapter that does not fit', () => {
+    cpSync(path('run', 'adapter'), path('misfit'), { recursive: true });
+    const config = { peft_type: 'LORA', r: 4, target_modules: ['q_proj'] };
+    writeFileSync(path('misfit', 'adapter_config.json'), JSON.stringify(config));
+    const sentence = /does not fit the model: .*lora_A\.weight has shape/;
+    refuses(evalOf(path('data.jsonl'), '--adapter', path('misfit')), 3, sentence);
+  });
+});
+
+describe('training', () => {
+  it('a loss that is not finite', () => {
+    refuses(
+      trainTo(path('nan'), '--lr', '1e38', '--init', 'normal'),
+      7,
+      /step \d+: loss or gradient is not a finite number, first in the output of \w+/,
+    );
+    expect(existsSync(path('nan', 'adapter'))).toBe(false);
+  });
+
+  it('a full disk leaves no half-written file', () => {
+    refuses(trainTo(path('full')), 4, /state\.safetensors: the file may not grow that large \(EFBIG, write\)/, {
+      shell: 'ulimit -f 8',
+    });
+    expect(readdirSync(path('full', 'checkpoints'))).toEqual([]);
+    expect(existsSync(path('full', 'adapter'))).toBe(false);
+    expect(jsonLines(path('full', 'metrics.jsonl'))).toHaveLength(3);
+  });
+
+  it('predictions on a full disk: the file appears whole or not at all', () => {
+    const many = write('many.jsonl', rows(60).join(''));
+    refuses(evalOf(many, '--out', path('p.jsonl')), 4, /p\.jsonl: the file may not grow/, { shell: 'ulimit -f 4' });
+    expect(readdirSync(path()).filter((name) => name.includes('p.jsonl'))).toEqual([]);
+  });
+
+  it('a folder that cannot be written', () => {
+    // Root may write anywhere but here.
+    refuses(trainTo('/sys/lorikeet'), 4, /\/sys\/lorikeet: .*\((EACCES|EPERM|EROFS|ENOENT), mkdir\)/);
+    refuses(evalOf(path('data.jsonl'), '--out', path('none', 'p.jsonl')), 4, /none: no such file or folder/);
+  });
+
+  it('nothing to resume, or another run to go on with', () => {
+    refuses(['train', '--resume', '--out', path('nowhere')], 2, /there is no run to resume/);
+    refuses(['train', '--resume', '--out', path('run'), '--lr', '1'], 2, /--lr 1: the run in .* has 0\.0005/);
+  });
+});
