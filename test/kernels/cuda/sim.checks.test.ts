@@ -175,7 +175,9 @@ describe('memory', () => {
       '.extern .shared .align 16 .b8 dyn[];',
     );
     expect(findings(ptx, [], 32, 128)).toEqual([]);
-    expect(findings(ptx, [], 32, 124)).toMatchObject([{ kind: 'out-of-bounds', thread: 31 }]);
+    expect(findings(ptx, [], 32, 124)).toMatchObject([
+      { kind: 'out-of-bounds', thread: 31, message: expect.stringContaining('dynamic+124, of 124 bytes') },
+    ]);
   });
 
   it('checks local memory and registers', () => {

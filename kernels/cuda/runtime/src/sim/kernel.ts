@@ -126,8 +126,12 @@ export class SimulatedKernel implements Kernel {
       file.ints[at + 32] = Math.floor(t / block[0]) % block[1];
       file.ints[at + 64] = Math.floor(t / (block[0] * block[1]));
     }
-    const ranges = layout.shared.map(({ variable, offset }) => ({ offset, bytes: variable.bytes }));
-    if (dynamicShared > 0) ranges.push({ offset: layout.dynamicShared, bytes: dynamicShared });
+    const ranges = layout.shared.map(({ variable, offset }) => ({
+      name: variable.name,
+      offset,
+      bytes: variable.bytes,
+    }));
+    if (dynamicShared > 0) ranges.push({ name: 'dynamic', offset: layout.dynamicShared, bytes: dynamicShared });
     reporter.position.kernel = this.name;
     reporter.position.sites = sites;
     reporter.position.blockDim = block;

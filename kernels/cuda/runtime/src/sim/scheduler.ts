@@ -205,6 +205,15 @@ export class Scheduler {
 
   /** Whether the lanes of a member mask must still be waited for. Reports masks that cannot be met. */
   gather(site: number, w: number, lanes: number, mask: number, row: number, constant: number): boolean {
+    if (lanes === -1) {
+      // A full warp that names all of itself, as nearly all do.
+      let all = constant;
+      if (row >= 0) {
+        all = -1;
+        for (let l = 0; l < 32; l++) all &= this.file[row + l];
+      }
+      if (all === -1) return false;
+    }
     const warp = this.#warps[w];
     let members = 0;
     let outside = 0;

@@ -1,5 +1,5 @@
 import { shadow, views, WRITTEN } from './deviceMemory.ts';
-import type { Reporter } from './report.ts';
+import type { Reporter, ReportKind } from './report.ts';
 
 const maxWarps = 32;
 /** Room for the opt-in limit of every known device, and for red zones between variables. */
@@ -13,6 +13,13 @@ const warpOf = (entry: number) => (entry >>> 5) & 31;
 const laneOf = (entry: number) => entry & 31;
 /** Flag of a write: it was atomic. Flag of a read: several lanes of the warp read. */
 const flag = 1024;
+
+/** A variable of the block's shared memory. */
+export interface SharedRange {
+  readonly name: string;
+  readonly offset: number;
+  readonly bytes: number;
+}
 
 /**
  * A block's shared memory with its race detector.
@@ -45,6 +52,7 @@ export class SharedMemory {
   readonly settled = new Int32Array(maxWarps);
   readonly #merged = new Int32Array(maxWarps);
   #warps = maxWarps;
+  #ranges: readonly SharedRange[] = [];
   /** Time of each warp's last warp barrier. */
   readonly #warpSync = new Int32Array(maxWarps);
   #time = 1;
@@ -59,8 +67,9 @@ export class SharedMemory {
   }
 
   /** Begins a block: its variables are unwritten, everything before is ordered before it. */
-  begin(ranges: readonly { offset: number; bytes: number }[], warps: number, trackWrites: boolean): void {
+  begin(ranges: readonly SharedRange[], warps: number, trackWrites: boolean): void {
     this.#warps = warps;
+    this.#ranges = ranges;
     this.#advance();
     if (this.#time > lastTime) {
       for (const state of [this.writes, this.reads, this.#readers, this.#readTime, this.#byteWrites, this.#byteReads])
@@ -80,7 +89,7 @@ export class SharedMemory {
   }
 
   /** Ends a block: its variables belong to nobody. */
-  end(ranges: readonly { offset: number; bytes: number }[]): void {
+  end(ranges: readonly SharedRange[]): void {
     for (const { offset, bytes } of ranges) this.shadow.bytes.fill(0, offset, offset + bytes);
   }
 
@@ -128,9 +137,18 @@ export class SharedMemory {
     this.#rekey(warp);
   }
 
+  // Every finding about shared memory says which variable is meant: addresses are those of the simulator's arena.
+  #add(kind: ReportKind, site: number, w: number, lane: number, offset: number, message: string): void {
+    let nearest: SharedRange | undefined;
+    for (const range of this.#ranges) if (range.offset <= offset) nearest = range;
+    const place =
+      nearest === undefined ? '' : ` (${nearest.name}+${offset - nearest.offset}, of ${nearest.bytes} bytes)`;
+    this.#reporter.add(kind, site, w, lane, offset, message + place);
+  }
+
   #report(site: number, w: number, lane: number, address: number, what: string, entry: number): void {
     const other = warpOf(entry) === w ? `lane ${laneOf(entry)} of the same warp` : `warp ${warpOf(entry)}`;
-    this.#reporter.add('race', site, w, lane, address, `${what} ${other} with no barrier between`);
+    this.#add('race', site, w, lane, address, `${what} ${other} with no barrier between`);
   }
 
   // Whether a remembered access is not ordered before what this lane does now.
@@ -198,7 +216,7 @@ export class SharedMemory {
     const several = (read & flag) !== 0 || laneOf(read) !== lane;
     if (!same && several && warpOf(read) === w && timeOf(read) >= this.#warpSync[w]) {
       const text = 'overwrites what another lane of the same warp reads with no barrier between';
-      this.#reporter.add('race', site, w, lane, 4 * x, text);
+      this.#add('race', site, w, lane, 4 * x, text);
     }
     const last = warpOf(read);
     if (last !== w && timeOf(read) >= this.#clock[w * maxWarps + last]) this.#reportReader(site, w, lane, x, last);
@@ -212,7 +230,7 @@ export class SharedMemory {
   }
 
   #reportReader(site: number, w: number, lane: number, x: number, v: number): void {
-    this.#reporter.add('race', site, w, lane, 4 * x, `overwrites what warp ${v} reads with no barrier between`);
+    this.#add('race', site, w, lane, 4 * x, `overwrites what warp ${v} reads with no barrier between`);
   }
 
   /** Bounds, state and race check of a word's store; returns the word to store to. */
@@ -321,7 +339,7 @@ export class SharedMemory {
     for (let k = offset; k < offset + bytes; k++) {
       const byte = this.shadow.bytes[k] ?? 0;
       if (byte === 0) {
-        this.#reporter.add(
+        this.#add(
           'out-of-bounds',
           site,
           w,
@@ -334,16 +352,9 @@ export class SharedMemory {
       if (byte !== shadow.written && state !== shadow.inFlight) state = byte;
     }
     if (state === shadow.inFlight) {
-      this.#reporter.add('missing-wait', site, w, lane, offset, `${verb} of bytes that a cp.async is still copying to`);
+      this.#add('missing-wait', site, w, lane, offset, `${verb} of bytes that a cp.async is still copying to`);
     } else if (state === shadow.allocated && !store) {
-      this.#reporter.add(
-        'uninitialised',
-        site,
-        w,
-        lane,
-        offset,
-        `load of ${bytes} shared bytes that nobody has written`,
-      );
+      this.#add('uninitialised', site, w, lane, offset, `load of ${bytes} shared bytes that nobody has written`);
     }
     return true;
   }
@@ -353,7 +364,7 @@ export class SharedMemory {
     const offset = lo >>> 0;
     if (hi !== 0 || offset + bytes > scratch) {
       const address = (hi >>> 0) * 2 ** 32 + offset;
-      this.#reporter.add(
+      this.#add(
         'out-of-bounds',
         site,
         w,
@@ -365,7 +376,7 @@ export class SharedMemory {
     }
     if (offset % bytes !== 0) {
       const text = `${store ? 'store' : 'load'} of ${bytes} bytes at an address that is no multiple of ${bytes}`;
-      this.#reporter.add('misaligned', site, w, lane, offset, text);
+      this.#add('misaligned', site, w, lane, offset, text);
       return scratch;
     }
     if (!this.#checkState(site, w, lane, offset, bytes, store)) return scratch;

@@ -30,6 +30,13 @@ export function warpFunctions(
     cConstant: number,
   ): void {
     for (let l = 0; l < 32; l++) incoming[l] = source < 0 ? sourceConstant : file[source + l];
+    // The butterfly of a reduction over the whole warp: every lane takes part and stays within bounds.
+    if (mode === 'bfly' && lanes === -1 && b < 0 && c < 0 && cConstant === 31) {
+      const by = bConstant & 31;
+      if (destination >= 0) for (let l = 0; l < 32; l++) file[destination + l] = incoming[l ^ by];
+      if (predicate >= 0) file[predicate] = -1;
+      return;
+    }
     let inside = 0;
     for (let l = 0; l < 32; l++) {
       if (((lanes >>> l) & 1) === 0) continue;
