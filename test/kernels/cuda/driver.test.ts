@@ -127,6 +127,9 @@ describe.skipIf(compiler === undefined)('driver', () => {
   it('reads the attributes of a kernel and opts in to shared memory', () => {
     using device = openDriver({ library: stub.path }).open();
     using module = device.loadModule(ptx);
+    expect(stub.calls().at(-1)).toBe(
+      `cuModuleLoadDataEx ${ptx.length} characters, logs of 65536 and 65536 bytes, verbose 1`,
+    );
     expect(module.infoLog).toBe('ptxas info : Used 12 registers');
     const kernel = module.getFunction('axpy');
     expect(module.getFunction('axpy')).toBe(kernel);
@@ -146,6 +149,10 @@ describe.skipIf(compiler === undefined)('driver', () => {
     );
     expect(module.getGlobal('table')).toEqual({ pointer: 0x7f0123456700, bytes: 24 });
     expect(stub.calls()).toHaveLength(1);
+    module[Symbol.dispose]();
+    expect(() => device.launch(kernel, [1, 1, 1], [1, 1, 1], 0, new Uint8Array(0))).toThrow(
+      'this module (module) is disposed',
+    );
   });
 
   it('waits by asking, without blocking the event loop', async () => {
@@ -227,10 +234,24 @@ describe.skipIf(compiler === undefined)('driver', () => {
     first.alloc(1);
     const contexts = stub.calls().filter((call) => call.startsWith('cuCtxSetCurrent'));
     expect(contexts).toEqual(['cuCtxSetCurrent 106', 'cuCtxSetCurrent 107', 'cuCtxSetCurrent 106']);
+    const own = first.loadModule(ptx).getFunction('axpy');
+    second.alloc(1);
+    stub.calls();
+    first.launch(own, [1, 1, 1], [1, 1, 1], 0, new Uint8Array(0));
+    expect(names(stub.calls())).toEqual(['cuCtxSetCurrent', 'args', 'cuLaunchKernel']);
     const foreign = second.createStream();
     expect(() => first.alloc(1, foreign)).toThrow('not a stream of device 0 (Stub 0)');
     const kernel = second.loadModule(ptx).getFunction('axpy');
     expect(() => first.launch(kernel, [1, 1, 1], [1, 1, 1], 0, new Uint8Array(0))).toThrow(/no kernel of device 0/);
+  });
+
+  it('makes the context current again when a device is opened a second time', () => {
+    const driver = openDriver({ library: stub.path });
+    driver.open()[Symbol.dispose]();
+    stub.calls();
+    using device = driver.open();
+    expect(names(stub.calls()).slice(0, 2)).toEqual(['cuDevicePrimaryCtxRetain', 'cuCtxSetCurrent']);
+    expect(device.allocHost(0).bytes).toHaveLength(0);
   });
 
   it('releases everything, newest first, once', () => {

@@ -159,6 +159,7 @@ int cuLaunchKernel(uint64_t function, uint32_t gx, uint32_t gy, uint32_t gz, uin
 
 // ---- memory: a word before each block holds its size ----
 static int take(uint64_t *pointer, size_t bytes) {
+  if (bytes == 0) return 1;
   if (used + bytes > total) return 2;
   uint64_t *block = calloc(1, bytes + 8);
   *block = bytes, used += bytes, *pointer = (uint64_t)(block + 1);

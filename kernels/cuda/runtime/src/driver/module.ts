@@ -18,7 +18,7 @@ export class DriverModule extends Resource implements Module {
 
   constructor(context: Context, attributes: DeviceAttributes, ptx: string, name: string) {
     const { handle, infoLog } = load(context, attributes, ptx, name);
-    super(context, handle, `module ${name}`);
+    super(context, handle, `module (${name})`);
     this.infoLog = infoLog;
     this.#name = name;
     this.#attributes = attributes;
