@@ -64,11 +64,12 @@ const systemReasons: Record<string, string> = {
   EMFILE: 'too many open files',
 };
 
+/** An error of the file system, as Node reports it. */
 const systemError = (error: unknown): NodeJS.ErrnoException | undefined =>
-  error instanceof Error && 'syscall' in error && 'code' in error ? error : undefined;
+  error instanceof Error && 'syscall' in error ? (error as NodeJS.ErrnoException) : undefined;
 
 /** The status and the sentence for anything that was thrown. */
-export function explain(error: unknown): { exit: Exit; message: string } {
+function explain(error: unknown): { exit: Exit; message: string } {
   if (error instanceof CliError) return { exit: error.exit, message: error.message };
   if (!(error instanceof Error)) return { exit: 'internal', message: String(error) };
   // A file that could not be written is named by the library, the reason by the system.
