@@ -43,6 +43,7 @@ const settings: Settings = {
 
 /** Runs one workload in a fresh process, so that the memory it holds is its own. */
 function inOwnProcess(workload: string): Measured {
+  console.error(`measuring ${workload} …`);
   const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2), '--child', workload];
   const child = spawnSync(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8' });
   if (child.status !== 0) throw new Error(`${workload} ended with status ${child.status ?? child.signal}`);
@@ -75,7 +76,7 @@ async function main(): Promise<void> {
   const where = machine();
   printMachine(where);
   const results = names.map(inOwnProcess);
-  console.log(`${results[0].backend}; ${settings.batch} reviews a batch, ${results[0].longest} tokens the longest\n`);
+  console.log(`\n${results[0].backend}; ${settings.batch} reviews a batch, ${results[0].longest} tokens the longest\n`);
   printTable(
     ['workload', 'unit', 's/unit', 'fastest', 'reviews/s', 'tokens/s', 'computed/s', 'peak MB', 'of it tensors'],
     results.map((m) => [
