@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Rng } from '../../engine/index.ts';
 import { jsonLines, lorikeet, workFolder } from '../support/cli.ts';
@@ -27,7 +26,7 @@ const checkpoints = (out: string): number[] => {
 
 /** Trains until `kill -9`: where LORIKEET_KILL says, or so many milliseconds after the second checkpoint. */
 async function trainAndDie(out: string, kill: string | number): Promise<void> {
-  const preload = pathToFileURL(join(import.meta.dirname, '..', 'support', 'kill.mjs')).href;
+  const preload = new URL('../support/kill.mjs', import.meta.url).href;
   const main = join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
   const own = typeof kill === 'string';
   const child = spawn(process.execPath, [...(own ? ['--import', preload] : []), main, ...trainArgs(out)], {
