@@ -9,7 +9,7 @@ import type { LabelledRow } from '../peft/data.ts';
 import { evaluate as evaluateLabels } from '../peft/evaluate.ts';
 import { type Metrics, metrics, type Outcome } from '../peft/metrics.ts';
 import type { PeftModel } from '../peft/model.ts';
-import { planEvaluation } from '../peft/plan.ts';
+import { type Planned, planEvaluation, planGeneration } from '../peft/plan.ts';
 import { Classification, type Labelled } from '../peft/task.ts';
 import { openDevice } from './backend.ts';
 import { need, resolve } from './config.ts';
@@ -39,8 +39,9 @@ async function* byLabel(peft: PeftModel, task: Classification, rows: Labelled[])
   yield* evaluateLabels(peft, rows, task.tokens);
 }
 
-/** Answers generated at once. */
+/** Answers generated at once, and how long they are unless said otherwise. */
 const generationBatch = 8;
+const answerTokens = 10;
 
 async function* byGeneration(
   peft: PeftModel,
@@ -49,7 +50,7 @@ async function* byGeneration(
   o: EvalValues,
   tokenizer: Tokenizer,
 ): AsyncGenerator<Prediction> {
-  const { maxNewTokens = 10 } = o;
+  const { maxNewTokens = answerTokens } = o;
   const { before: shared, end } = task.template;
   const eosIds = [...new Set([end, ...tokenizer.eosIds])];
   for (let at = 0; at < rows.length; at += generationBatch) {
@@ -61,6 +62,18 @@ async function* byGeneration(
       yield { label: batch[i].label, predicted: parseAnswer(answer, task.labels), answer };
     }
   }
+}
+
+/** @throws MemoryError when the longest texts need more memory than the device has */
+async function assertFits(planned: Planned, task: Classification, rows: Labelled[], o: EvalValues): Promise<void> {
+  const examples = rows.map(({ example }) => example);
+  if (o.mode === 'label') {
+    await planEvaluation(planned, examples, task.tokens);
+    return;
+  }
+  const prompts = examples.map(({ prompt }) => prompt).sort((a, b) => b.length - a.length);
+  const { maxNewTokens = answerTokens } = o;
+  await planGeneration(planned, prompts.slice(0, generationBatch), { shared: task.template.before, maxNewTokens });
 }
 
 /** What is printed of one row, as a line of JSON. */
@@ -126,14 +139,10 @@ export const evaluate = verb({
     );
     if (task.tokens.endScored && o.mode === 'label')
       out.line('one label begins another: the end token is scored as well');
-    if (device.memory && o.mode === 'label') {
+    if (device.memory) {
       const adapter = o.adapter === undefined ? undefined : await readAdapterSettings(o.adapter);
       const planned = { checkpoint: opened.checkpoint, adapter, device: device.memory };
-      await planEvaluation(
-        planned,
-        examples.map(({ example }) => example),
-        task.tokens,
-      );
+      await assertFits(planned, task, examples, o);
     }
     const peft = await loadModel(opened, device.backend, out, o.adapter);
 

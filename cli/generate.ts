@@ -1,5 +1,7 @@
 import { text as readAll } from 'node:stream/consumers';
 import { generate as generateText } from '../models/generate.ts';
+import { readAdapterSettings } from '../peft/adapter.ts';
+import { planGeneration } from '../peft/plan.ts';
 import { Classification } from '../peft/task.ts';
 import { openDevice } from './backend.ts';
 import { resolve } from './config.ts';
@@ -33,6 +35,12 @@ export const generate = verb({
     const { tokenizer } = opened;
     const prompt = new Classification([], o, tokenizer).prompt(text);
     if (prompt.length === 0) throw new CliError('input', 'the prompt is empty: there is nothing to go on from');
+    if (device.memory) {
+      const adapter = o.adapter === undefined ? undefined : await readAdapterSettings(o.adapter);
+      await planGeneration({ checkpoint: opened.checkpoint, adapter, device: device.memory }, [prompt], {
+        maxNewTokens,
+      });
+    }
     const peft = await loadModel(opened, device.backend, out, o.adapter);
     let answer = '';
     for await (const piece of generateText(peft, prompt, tokenizer, { ...o, maxNewTokens })) {
