@@ -140,6 +140,11 @@ export class DeviceMemory {
     store: boolean,
   ): number {
     const offset = lo >>> 0;
+    if (hi === windows.GLOBAL && bytes >= 4 && offset % bytes === 0 && offset < this.scratch) {
+      let all = WRITTEN;
+      for (let x = offset >>> 2; x < (offset + bytes) >>> 2; x++) all &= this.shadow.ints[x];
+      if (all === WRITTEN) return offset;
+    }
     const address = (hi >>> 0) * 2 ** 32 + offset;
     const verb = store ? 'store' : 'load';
     if (hi !== windows.GLOBAL || offset + bytes > this.scratch) {

@@ -362,6 +362,11 @@ export class SharedMemory {
   /** Slow path of an access's bounds, alignment and state; returns the byte offset to use. */
   access(site: number, w: number, lane: number, lo: number, hi: number, bytes: number, store: boolean): number {
     const offset = lo >>> 0;
+    if (hi === 0 && bytes >= 4 && offset % bytes === 0 && offset < scratch) {
+      let all = WRITTEN;
+      for (let x = offset >>> 2; x < (offset + bytes) >>> 2; x++) all &= this.shadow.ints[x];
+      if (all === WRITTEN) return offset;
+    }
     if (hi !== 0 || offset + bytes > scratch) {
       const address = (hi >>> 0) * 2 ** 32 + offset;
       this.#add(
