@@ -1,4 +1,5 @@
 // Every failure of the driver becomes an error of its own class that says what was found and what is needed.
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openDriver } from '../../../kernels/cuda/runtime/src/driver/driver.ts';
 import {
@@ -30,9 +31,12 @@ describe('no driver', () => {
     const error = thrown(() => openDriver({ library: 'libcuda-that-is-absent.so.1' }));
     expect(error).toBeInstanceOf(NoDriver);
     expect(error.code).toBe('CUDA_ERROR_SHARED_OBJECT_INIT_FAILED');
-    expect(error.message).toMatch(
-      /^no NVIDIA driver found: tried libcuda-that-is-absent\.so\.1 \(.+\)\. The NVIDIA driver/,
+    expect(error.message).toBe(
+      'no NVIDIA driver found: tried libcuda-that-is-absent.so.1. The NVIDIA driver is needed, the CUDA toolkit is not',
     );
+    // A file that is there and no library.
+    const { message } = thrown(() => openDriver({ library: fileURLToPath(import.meta.url) }));
+    expect(message).toMatch(/driver\.errors\.test\.ts \(.+\)\. The NVIDIA driver/);
   });
 });
 

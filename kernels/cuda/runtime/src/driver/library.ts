@@ -92,8 +92,9 @@ export class Library {
         this.name = candidate;
         return;
       } catch (error) {
-        const reason = error instanceof Error ? error.message.replace(/^Failed to load shared library: /, '') : error;
-        failures.push(`${candidate} (${reason})`);
+        const reason = (error as Error).message.replace(/^Failed to load shared library: /, '');
+        const absent = /No such file|could not be found/.test(reason);
+        failures.push(absent ? candidate : `${candidate} (${reason})`);
       }
     }
     throw new NoDriver(
