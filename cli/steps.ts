@@ -1,3 +1,4 @@
+import { FormatError } from '../engine/file.ts';
 import { memory } from '../engine/index.ts';
 import { evaluate } from '../peft/evaluate.ts';
 import type { Example } from '../peft/examples.ts';
@@ -85,18 +86,21 @@ function bestOf(lines: readonly StepLine[]): ({ step: number } & Validation) | u
   return best;
 }
 
-/** Goes to the newest checkpoint of the run, if there is one. */
+/** Goes to the newest checkpoint of the run that can be read, if there is one. */
 async function restore({ trainer, run, device, out }: Training): Promise<void> {
-  const step = (await run.checkpoints()).at(-1);
-  if (step === undefined) return out.line('there is no checkpoint yet: starting at step 0');
-  const { state, fingerprint } = await loadCheckpoint(run.checkpointPath(step));
-  if (JSON.stringify(fingerprint) !== JSON.stringify(device.fingerprint)) {
-    out.warn(
-      `the run was computed on ${JSON.stringify(fingerprint)}, here is ${JSON.stringify(device.fingerprint)}: it will not be the same bit for bit`,
-    );
+  for (const step of (await run.checkpoints()).reverse()) {
+    const path = run.checkpointPath(step);
+    const saved = await loadCheckpoint(path).catch((error) => {
+      if (!(error instanceof FormatError)) throw error;
+      out.warn(`${path} is damaged and passed over: ${error.message}`);
+    });
+    if (!saved) continue;
+    const [then, now] = [saved.fingerprint, device.fingerprint].map((f) => JSON.stringify(f));
+    if (then !== now) out.warn(`the run was computed on ${then}, here is ${now}: it will not be the same bit for bit`);
+    await trainer.restore(saved.state);
+    return out.line(`resuming after step ${step} of ${trainer.steps}`);
   }
-  await trainer.restore(state);
-  out.line(`resuming after step ${step} of ${trainer.steps}`);
+  out.line('there is no checkpoint yet: starting at step 0');
 }
 
 /** Takes the steps that are left: logs each, validates, saves checkpoints and keeps the adapter that is to be kept. */

@@ -49,6 +49,15 @@ export async function saveCheckpoint(folder: string, state: TrainState, fingerpr
 
 /** @throws FormatError naming the file that is missing or damaged */
 export async function loadCheckpoint(folder: string): Promise<{ state: TrainState; fingerprint: Fingerprint }> {
+  try {
+    return await read(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    throw new FormatError(`${folder}: not a whole checkpoint: ${(error as Error).message}`);
+  }
+}
+
+async function read(folder: string): Promise<{ state: TrainState; fingerprint: Fingerprint }> {
   const path = join(folder, stateFile);
   const parsed = schema.safeParse(await readJson(path));
   if (!parsed.success) {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -84,5 +84,17 @@ describe('a training that was killed and is resumed with another number of threa
     expect(resumed.stdout).toContain(`resuming after step ${last} of 36`);
     expect(columns(out)).toEqual(columns('whole'));
     expect(adapter(out).equals(adapter('whole')), 'adapter bytes').toBe(true);
+  });
+
+  it('passes over a checkpoint that is damaged', async () => {
+    await trainAndDie('damaged', 'rename:31');
+    const [before, last] = checkpoints('damaged');
+    const damaged = path('damaged', 'checkpoints', `step-${String(last).padStart(6, '0')}`);
+    truncateSync(join(damaged, 'state.safetensors'), 1000);
+    const resumed = lorikeet(['train', '--resume', '--out', path('damaged')]);
+    expect(resumed.stderr).toContain(`${damaged} is damaged and passed over`);
+    expect(resumed.stdout).toContain(`resuming after step ${before} of 36`);
+    expect(columns('damaged')).toEqual(columns('whole'));
+    expect(adapter('damaged').equals(adapter('whole')), 'adapter bytes').toBe(true);
   });
 });

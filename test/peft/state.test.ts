@@ -134,5 +134,7 @@ describe('training checkpoints', () => {
     await expect(loadCheckpoint(path)).rejects.toThrow(/state\.safetensors.*truncated/);
     await writeFile(join(path, 'state.json'), '{"step": -1}');
     await expect(loadCheckpoint(path)).rejects.toThrow(/state\.json: step/);
+    await rm(join(path, 'state.json'));
+    await expect(loadCheckpoint(path)).rejects.toThrow(/step-000012: not a whole checkpoint/);
   });
 });
