@@ -16,7 +16,7 @@ interface Effect {
   readonly total: boolean;
 }
 
-export interface Analysis {
+interface Analysis {
   /** Registers live after a block's run: at its end or in its terminator. */
   readonly liveAfter: readonly ReadonlySet<Register>[];
   /** Registers that some path reads before it assigns them. */

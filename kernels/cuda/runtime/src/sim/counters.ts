@@ -11,12 +11,12 @@ export interface LaunchCounts {
   readonly shared: { loads: WavefrontCounts; stores: WavefrontCounts };
 }
 
-export interface AccessCounts {
+interface AccessCounts {
   requests: number;
   sectors: number;
   bytes: number;
 }
-export interface WavefrontCounts {
+interface WavefrontCounts {
   requests: number;
   wavefronts: number;
   ideal: number;

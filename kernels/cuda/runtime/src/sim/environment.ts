@@ -15,7 +15,7 @@ import type { Scheduler } from './scheduler.ts';
 import type { SharedMemory } from './sharedMemory.ts';
 import { warpFunctions } from './warpFunctions.ts';
 
-export interface Parts {
+interface Parts {
   readonly checks: Instrumentation;
   readonly global: DeviceMemory;
   readonly shared: SharedMemory;

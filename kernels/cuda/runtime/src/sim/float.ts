@@ -6,7 +6,7 @@ const singleView = new Float32Array(1);
 const singleBits = new Int32Array(singleView.buffer);
 
 /** Rounding of a conversion or operation: nearest even, towards zero, down, up, nearest away. */
-export type Rounding = 'rn' | 'rz' | 'rm' | 'rp' | 'rna';
+type Rounding = 'rn' | 'rz' | 'rm' | 'rp' | 'rna';
 
 /** Bits of an f32. Every NaN becomes PTX's canonical 0x7fffffff. */
 export function bitsOf(value: number): number {

@@ -1,6 +1,6 @@
 import { PtxError } from './ptx.ts';
 
-export type TokenKind = 'word' | 'directive' | 'integer' | 'float' | 'string' | 'punctuation' | 'end';
+type TokenKind = 'word' | 'directive' | 'integer' | 'float' | 'string' | 'punctuation' | 'end';
 
 export interface Token {
   readonly kind: TokenKind;

@@ -42,7 +42,7 @@ export interface Site {
 }
 
 /** Where the simulator is, for reports. */
-export interface Position {
+interface Position {
   kernel: string;
   sites: readonly Site[];
   block: readonly [number, number, number];

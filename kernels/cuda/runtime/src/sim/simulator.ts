@@ -1,4 +1,4 @@
-import { CudaError, InvalidPtx, LaunchError } from '../errors.ts';
+import { CudaError, InvalidPtx, LaunchError, PtxVersionUnsupported } from '../errors.ts';
 import type {
   Device,
   DeviceAttributes,
@@ -103,8 +103,8 @@ class SimulatedDevice implements Simulator {
     const capability = this.attributes.computeCapability;
     const target = Number(/^sm_(\d+)/.exec(parsed.target)?.[1] ?? Number.NaN);
     if (!(target <= capability[0] * 10 + capability[1])) {
-      const log = `.target ${parsed.target}, the simulated device is sm_${capability.join('')}`;
-      throw new InvalidPtx('CUDA_ERROR_NO_BINARY_FOR_GPU', `${name}: ${log}`, log);
+      const found = `.target ${parsed.target}, the simulated device is sm_${capability.join('')}`;
+      throw new PtxVersionUnsupported('CUDA_ERROR_NO_BINARY_FOR_GPU', `${name}: ${found}`);
     }
     const assembly =
       this.#ptxas === undefined ? undefined : assemble(this.#ptxas, ptx, `sm_${capability.join('')}`, name);

@@ -97,7 +97,7 @@ export class CollectiveEmitter {
   }
 }
 
-export type CollectiveInstruction = (c: CollectiveEmitter, i: Instruction) => void;
+type CollectiveInstruction = (c: CollectiveEmitter, i: Instruction) => void;
 
 const shuffle: CollectiveInstruction = (c, i) => {
   const m = new Modifiers(i);
@@ -251,7 +251,7 @@ const multiplyMatrix: CollectiveInstruction = (c, i) => {
   );
 };
 
-export const collectives: Record<string, CollectiveInstruction> = {
+const collectives: Record<string, CollectiveInstruction> = {
   shfl: shuffle,
   vote,
   match,

@@ -22,7 +22,7 @@ export function halves(e: LaneEmitter, operand: Operand, type: HalfType): string
 }
 
 /** Assigns bit patterns of one or two halves. */
-export function setHalves(e: LaneEmitter, operand: Operand, bits: readonly string[]): void {
+function setHalves(e: LaneEmitter, operand: Operand, bits: readonly string[]): void {
   if (bits.length === 1) e.setInt16(operand, bits[0]);
   else e.setInt(operand, `${bits[0]} | ${bits[1]} << 16`);
 }

@@ -5,7 +5,6 @@ import type { Instruction, Operand } from '../ptx.ts';
 export type LaneInstruction = (e: LaneEmitter, i: Instruction) => void;
 
 const integers = ['s16', 'u16', 's32', 'u32', 's64', 'u64'] as const;
-export type IntegerType = (typeof integers)[number];
 
 const signed = (type: string) => type[0] === 's';
 const bits = (type: string) => Number(type.slice(1));
@@ -29,7 +28,7 @@ export function add64(e: LaneEmitter, a: Pair, b: Pair): Pair {
   return [lo, e.temp(`(${a[1]} + ${b[1]} + (${lessUnsigned(lo, b[0])} ? 1 : 0)) | 0`)];
 }
 
-export function subtract64(e: LaneEmitter, a: Pair, b: Pair): Pair {
+function subtract64(e: LaneEmitter, a: Pair, b: Pair): Pair {
   const lo = e.temp(`(${a[0]} - ${b[0]}) | 0`);
   return [lo, e.temp(`(${a[1]} - ${b[1]} - (${lessUnsigned(a[0], b[0])} ? 1 : 0)) | 0`)];
 }

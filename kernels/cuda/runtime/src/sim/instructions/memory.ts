@@ -4,7 +4,7 @@ import type { Operand } from '../ptx.ts';
 import { add64, type LaneInstruction } from './integer.ts';
 
 const types = ['b8', 'u8', 's8', 'b16', 'u16', 's16', 'b32', 'u32', 's32', 'f32', 'b64', 'u64', 's64', 'f64'] as const;
-export const spaceNames = [
+const spaceNames = [
   'global',
   'const',
   'shared',
