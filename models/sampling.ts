@@ -41,10 +41,11 @@ export class Sampler {
     this.#rng = new Rng(seed, stream);
   }
 
-  /** The next token, which counts as seen from now on. logits [V] */
+  /** The next token, which counts as seen from now on. logits [V] @throws when they are not numbers */
   next(logits: ArrayLike<number>): number {
     const { temperature = 0, topK, topP, repetitionPenalty = 1 } = this.#options;
     const scores = Float64Array.from(logits);
+    if (scores.some(Number.isNaN)) throw new Error('generation: the model’s logits are not numbers (NaN)');
     if (repetitionPenalty !== 1) {
       for (const id of this.#seen) {
         if (id < scores.length) scores[id] *= scores[id] < 0 ? repetitionPenalty : 1 / repetitionPenalty;
@@ -73,22 +74,29 @@ function likeliest(scores: Float64Array): number {
   return best;
 }
 
-/** Tokens that may be drawn, likeliest first, with probabilities that sum to 1. */
+/** Tokens that may be drawn, with probabilities that sum to 1. */
 function distribution(
   scores: Float64Array,
   { temperature, topK = scores.length, topP = 1 }: { temperature: number; topK?: number; topP?: number },
 ): { id: number; probability: number }[] {
-  const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a] || a - b);
+  const descending = scores.slice().sort().reverse();
+  const weight = (score: number): number => Math.exp((score - descending[0]) / temperature);
   // transformers keeps everything that equals the k-th.
-  const kth = scores[order[Math.min(topK, order.length) - 1]];
-  const top = scores[order[0]];
-  const kept = order.filter((id) => scores[id] >= kth);
-  const weights = kept.map((id) => Math.exp((scores[id] - top) / temperature));
-  const total = weights.reduce((sum, w) => sum + w, 0);
+  const kth = descending[Math.min(topK, descending.length) - 1];
+  let total = 0;
+  for (const score of descending) if (score >= kth) total += weight(score);
   // A token stays while those likelier than it have not reached topP.
-  let before = 0;
+  let mass = 0;
   let n = 0;
-  for (; n < kept.length && (n === 0 || before < topP); n++) before += weights[n] / total;
-  const rest = weights.slice(0, n).reduce((sum, w) => sum + w, 0);
-  return weights.slice(0, n).map((w, i) => ({ id: kept[i], probability: w / rest }));
+  for (; n < descending.length && descending[n] >= kth && (n === 0 || mass < topP * total); n++) {
+    mass += weight(descending[n]);
+  }
+  const least = descending[n - 1];
+  // Of equals at the end, those with the lowest ids.
+  let equals = n - descending.indexOf(least);
+  const kept: { id: number; probability: number }[] = [];
+  for (const [id, score] of scores.entries()) {
+    if (score > least || (score === least && equals-- > 0)) kept.push({ id, probability: weight(score) / mass });
+  }
+  return kept;
 }

@@ -75,6 +75,12 @@ describe('sampling', () => {
     expect(draws(5, 0)).not.toEqual(draws(6, 0));
   });
 
+  test('logits that are not numbers are an error', () => {
+    for (const temperature of [0, 1]) {
+      expect(() => new Sampler({ temperature }, []).next([1, Number.NaN, 2])).toThrow('not numbers');
+    }
+  });
+
   test.each<[SamplingOptions, string]>([
     [{ temperature: -1 }, 'temperature -1'],
     [{ temperature: Number.NaN }, 'temperature NaN'],
