@@ -220,7 +220,7 @@ export function labelledRows(
   const found = rows.map((row) => {
     const where = `${path}, row ${row.index + 1}`;
     if (row.kind !== 'labelled') return fail(where, 'expected a text with a label');
-    if (row.label === undefined) return fail(where, 'it has no label');
+    if (row.label === undefined || row.label === '') return fail(where, 'it has no label');
     return { ...row, label: row.label };
   });
   if (!names && found.some((r) => typeof r.label === 'number' || /^\d+$/.test(r.label))) {
@@ -232,7 +232,7 @@ export function labelledRows(
     labels,
     rows: found.map(({ index, id, text, label }) => {
       const name = labels.indexOf(String(label));
-      const at = name >= 0 ? name : Number(label);
+      const at = name >= 0 || !/^\d+$/.test(String(label)) ? name : Number(label);
       if (!(at in labels))
         fail(`${path}, row ${index + 1}`, `unknown label '${label}'; the labels are ${labels.join(', ')}`);
       return { index, id, text, label: at };

@@ -71,6 +71,7 @@ describe('data', () => {
     ['an empty file', '', /bad\.jsonl: the file has no rows/],
     ['a missing column', '{"review":"x","label":"good"}\n', /row 1: no column 'text'.*found review, label/],
     ['no label', '{"text":"x"}\n', /row 1: it has no label/],
+    ['an empty label', '{"text":"x","label":""}\n', /row 1: it has no label/],
     ['no JSON', '{"text":\n', /line 1: not JSON/],
     ['one label', rows(1).join(''), /needs two labels, found good/],
     ['a text that is none', '{"text":5,"label":"good"}\n', /'text' should be a text, found 5/],
