@@ -1,6 +1,5 @@
 // `npm run bench`: every op of the registry on the wasm backend, at the sizes it names itself, against what the machine
-// can do at best: the fastest matrix product and the fastest copy, both measured in the same run. What fits the caches can be
-// faster than the copy, which does not.
+// can do at best: the fastest matrix product, and the fastest copy of about as many bytes, measured in the same run.
 //
 //   npm run bench -- [OP …] [--threads N] [--no-revectorize] [--seconds S] [--json FILE]
 import { parseArgs } from 'node:util';
@@ -58,9 +57,10 @@ function inputTensor({ shape, dtype, values }: BenchInput): Tensor {
 }
 
 interface Rate {
-  /** benchmark.js's mean over its samples. */
+  /** benchmark.js's mean over its samples, and the smallest of them. */
   seconds: number;
-  /** Its relative margin of error, in percent. */
+  fastest: number;
+  /** The mean's relative margin of error, in percent. */
   margin: number;
 }
 
@@ -79,29 +79,36 @@ function time(def: AnyOp, specs: BenchInput[], attrs: unknown): Rate {
   bench.run();
   const { error } = bench as { error?: Error };
   if (error) throw error;
-  return { seconds: bench.stats.mean, margin: bench.stats.rme };
+  return { seconds: bench.stats.mean, fastest: Math.min(...bench.stats.sample), margin: bench.stats.rme };
 }
 
 interface Roofline {
   /** Multiply-adds count as two operations. */
   gflops: number;
-  gbytes: number;
+  /** Copies that read and write so many bytes in all. */
+  copies: { bytes: number; gbytes: number }[];
 }
 
-/** What a kernel cannot beat: the best of a few matrix products that fit the caches, and of copies that do not. */
+/** What a kernel can hardly beat: the fastest sample of matrix products, and of copies from the caches and from memory. */
 function roofline(): Roofline {
+  const [matmul, append] = ['matmul', 'appendRows'].map((name) => registry.get(name) as AnyOp);
+  const f32 = (...shape: number[]): BenchInput => ({ shape, dtype: 'f32' });
   const gflops = [128, 192, 256, 384].map((n) => {
-    const def = registry.get('matmul') as AnyOp;
-    const square: BenchInput = { shape: [n, n], dtype: 'f32' };
-    return (2 * n ** 3) / time(def, [square, square], { transB: true }).seconds / 1e9;
+    const { fastest } = time(matmul, [f32(n, n), f32(n, n)], { transB: true });
+    return (2 * n ** 3) / fastest / 1e9;
   });
-  const gbytes = [8, 32].map((mib) => {
-    const def = registry.get('slice') as AnyOp;
-    const rows = mib * 2 ** 10;
-    const { seconds } = time(def, [{ shape: [rows, 257], dtype: 'f32' }], { axis: 1, from: 0, to: 256 });
-    return (2 * mib * 2 ** 20) / seconds / 1e9;
+  const copies = [0.25, 1, 4, 16, 64, 256].map((mib) => {
+    const bytes = mib * 2 ** 20;
+    const { fastest } = time(append, [f32(bytes / 8), f32(bytes / 8)], { at: 0 });
+    return { bytes, gbytes: bytes / fastest / 1e9 };
   });
-  return { gflops: Math.max(...gflops), gbytes: Math.max(...gbytes) };
+  return { gflops: Math.max(...gflops), copies };
+}
+
+/** Bytes a second of the copy whose size is nearest. */
+function bandwidth({ copies }: Roofline, bytes: number): number {
+  const distance = (copy: { bytes: number }): number => Math.abs(Math.log(copy.bytes / Math.max(1, bytes)));
+  return 1e9 * copies.reduce((a, b) => (distance(b) < distance(a) ? b : a)).gbytes;
 }
 
 interface Measured extends Rate {
@@ -115,17 +122,16 @@ interface Measured extends Rate {
 }
 
 function measure(def: AnyOp, inputs: BenchInput[], attrs: unknown, best: Roofline): Measured {
-  const { seconds, margin } = time(def, inputs, attrs);
+  const rate = time(def, inputs, attrs);
   const { multiplyAdds, bytes } = def.cost(inputs, attrs);
-  const least = Math.max((2 * multiplyAdds) / (best.gflops * 1e9), bytes / (best.gbytes * 1e9));
+  const least = Math.max((2 * multiplyAdds) / (best.gflops * 1e9), bytes / bandwidth(best, bytes));
   return {
     op: def.name,
     inputs: inputs.map(({ shape, dtype }) => `${dtype} ${formatShape(shape)}`),
-    seconds,
-    margin,
-    gflops: (2 * multiplyAdds) / seconds / 1e9,
-    gbytes: bytes / seconds / 1e9,
-    ofRoofline: least / seconds,
+    ...rate,
+    gflops: (2 * multiplyAdds) / rate.seconds / 1e9,
+    gbytes: bytes / rate.seconds / 1e9,
+    ofRoofline: least / rate.seconds,
   };
 }
 
@@ -139,7 +145,8 @@ const where = machine();
 printMachine(where);
 console.log(`wasm, ${JSON.stringify(backend.info)}`);
 const best = roofline();
-console.log(`roofline: ${best.gflops.toFixed(1)} GFLOP/s (matmul), ${best.gbytes.toFixed(1)} GB/s (copy)\n`);
+const rates = best.copies.map(({ bytes, gbytes }) => `${gbytes.toFixed(1)} GB/s of ${bytes / 2 ** 20} MiB`);
+console.log(`roofline: matmul ${best.gflops.toFixed(1)} GFLOP/s; copies ${rates.join(', ')}\n`);
 const results: Measured[] = [];
 for (const def of registry.values()) {
   if (positionals.length > 0 && !positionals.includes(def.name)) continue;
