@@ -1,7 +1,8 @@
 import type { Block } from './controlFlow.ts';
 import { CollectiveEmitter, collectiveOf } from './instructions/collective.ts';
 import { checkOperands, laneInstructionOf } from './instructions/table.ts';
-import { type Instrumentation, LaneEmitter } from './laneEmitter.ts';
+import type { Instrumentation } from './instrumentation.ts';
+import { LaneEmitter } from './laneEmitter.ts';
 import type { Layout } from './layout.ts';
 import type { Instruction, PtxFunction, Register } from './ptx.ts';
 
@@ -68,7 +69,7 @@ export function analyse(fn: PtxFunction, blocks: readonly Block[], layout: Layou
   const guardOf = (i: Instruction) => (i.guard === undefined ? [] : [i.guard.register]);
 
   const laneEffect = (i: Instruction): Effect => {
-    const e = new LaneEmitter(fn, layout, checks, none, floats, () => 0);
+    const e = new LaneEmitter(layout, checks, none, floats, () => 0);
     const instruction = laneInstructionOf(i);
     checkOperands(i);
     e.begin(i);

@@ -3,7 +3,8 @@ import { type Terminator, toBlocks } from './controlFlow.ts';
 import { inlineCalls } from './inline.ts';
 import { CollectiveEmitter, collectiveOf } from './instructions/collective.ts';
 import { laneInstructionOf } from './instructions/table.ts';
-import { type Instrumentation, LaneEmitter } from './laneEmitter.ts';
+import type { Instrumentation } from './instrumentation.ts';
+import { LaneEmitter } from './laneEmitter.ts';
 import { Layout } from './layout.ts';
 import { type Instruction, opcode, type PtxFunction, type PtxModule, type Register, type Variable } from './ptx.ts';
 import type { Site } from './report.ts';
@@ -65,14 +66,13 @@ export function compileKernel(
         if (tracked.has(register)) lines.push(`I[base + ${layout.definedMask(register)}] |= mask;`);
       }
     }
-    const e = new LaneEmitter(fn, layout, checks, tracked, analysis.floats, site);
+    const e = new LaneEmitter(layout, checks, tracked, analysis.floats, site);
     for (const instruction of block.lanes) {
       e.begin(instruction);
       laneInstructionOf(instruction)(e, instruction);
       e.end();
     }
-    e.flush(analysis.liveAfter[index]);
-    lines.push(...e.code());
+    lines.push(...e.finish(analysis.liveAfter[index]));
     lines.push(...terminate(block.end, index + 1, layout, site));
     return `function block${index}(mask, base, w) {\n${lines.join('\n')}\n}`;
   });

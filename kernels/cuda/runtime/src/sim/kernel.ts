@@ -5,7 +5,7 @@ import type { CompiledKernel } from './compile.ts';
 import { AccessCounter, type LaunchCounts } from './counters.ts';
 import { type DeviceMemory, views } from './deviceMemory.ts';
 import { environment } from './environment.ts';
-import type { Instrumentation } from './laneEmitter.ts';
+import type { Instrumentation } from './instrumentation.ts';
 import { LocalMemory } from './localMemory.ts';
 import type { Reporter } from './report.ts';
 import { type BlockFunction, Scheduler } from './scheduler.ts';

@@ -15,8 +15,8 @@ import type {
 import { compileKernel } from './compile.ts';
 import { emptyCounts, type LaunchCounts } from './counters.ts';
 import { DeviceMemory, shadow, windows } from './deviceMemory.ts';
+import type { Instrumentation } from './instrumentation.ts';
 import { type Machine, SimulatedKernel } from './kernel.ts';
-import type { Instrumentation } from './laneEmitter.ts';
 import { parsePtx } from './parser.ts';
 import { PtxError, type PtxModule, type Variable } from './ptx.ts';
 import { type Assembly, assemble } from './ptxas.ts';

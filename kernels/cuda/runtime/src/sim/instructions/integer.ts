@@ -1,6 +1,7 @@
-import type { LaneEmitter, Pair } from '../laneEmitter.ts';
+import type { LaneEmitter } from '../laneEmitter.ts';
 import { Modifiers } from '../modifiers.ts';
 import type { Instruction, Operand } from '../ptx.ts';
+import type { Pair } from '../registerCache.ts';
 
 export type LaneInstruction = (e: LaneEmitter, i: Instruction) => void;
 

@@ -1,6 +1,7 @@
-import { type LaneEmitter, type Pair, storeDouble, storeFloat } from '../laneEmitter.ts';
+import type { LaneEmitter } from '../laneEmitter.ts';
 import { Modifiers } from '../modifiers.ts';
 import type { Operand } from '../ptx.ts';
+import { type Pair, storeDouble, storeFloat } from '../registerCache.ts';
 import { add64, type LaneInstruction } from './integer.ts';
 
 const types = ['b8', 'u8', 's8', 'b16', 'u16', 's16', 'b32', 'u32', 's32', 'f32', 'b64', 'u64', 's64', 'f64'] as const;
@@ -94,9 +95,9 @@ export function countAccess(e: LaneEmitter, letter: string, lo: string, bytes: n
   if (!e.checks.counters || (letter !== 'G' && letter !== 'S')) return;
   const site = e.site();
   const lanes = e.name();
-  e.head.push(`let ${lanes} = 0;`);
+  e.text.head.push(`let ${lanes} = 0;`);
   e.line(`${lanes} |= bit; ADDRESSES[${site * 32} + l] = ${lo};`);
-  e.tail.push(`${letter === 'G' ? 'countGlobal' : 'countShared'}(${site}, ${lanes}, ${bytes}, ${store});`);
+  e.text.tail.push(`${letter === 'G' ? 'countGlobal' : 'countShared'}(${site}, ${lanes}, ${bytes}, ${store});`);
 }
 
 /** Race bookkeeping of a shared-memory load. */
