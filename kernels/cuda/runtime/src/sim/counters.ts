@@ -92,3 +92,16 @@ export class AccessCounter {
     }
   }
 }
+
+/** Adds a launch's counts to a sum. */
+export function addCounts(sum: LaunchCounts, counts: LaunchCounts): void {
+  sum.warpInstructions += counts.warpInstructions;
+  sum.threadInstructions += counts.threadInstructions;
+  for (const [name, n] of counts.byClass) sum.byClass.set(name, (sum.byClass.get(name) ?? 0) + n);
+  for (const space of ['global', 'shared'] as const) {
+    for (const way of ['loads', 'stores'] as const) {
+      const to = sum[space][way] as unknown as Record<string, number>;
+      for (const [key, n] of Object.entries(counts[space][way])) to[key] += n;
+    }
+  }
+}

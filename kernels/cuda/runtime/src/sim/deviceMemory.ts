@@ -4,6 +4,9 @@ import type { Reporter } from './report.ts';
 /** High words of generic addresses: which window an address lies in. */
 export const windows = { GLOBAL: 7, SHARED: 1, LOCAL: 2, PARAM: 3 } as const;
 
+/** Address of global memory's first byte. */
+export const globalBase = windows.GLOBAL * 2 ** 32;
+
 /** Shadow of a byte: 0 not allocated, 1 written, 2 allocated and not written, 4 target of a copy in flight. */
 export const shadow = { written: 1, allocated: 2, inFlight: 4 } as const;
 export const WRITTEN = 0x01010101;

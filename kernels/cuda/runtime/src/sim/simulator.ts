@@ -1,4 +1,4 @@
-import { CudaError, InvalidPtx, LaunchError, PtxVersionUnsupported } from '../errors.ts';
+import { CudaError, LaunchError, PtxVersionUnsupported } from '../errors.ts';
 import type {
   Device,
   DeviceAttributes,
@@ -12,16 +12,16 @@ import type {
   Module,
   Stream,
 } from '../runtime.ts';
-import { compileKernel } from './compile.ts';
-import { emptyCounts, type LaunchCounts } from './counters.ts';
-import { DeviceMemory, shadow, windows } from './deviceMemory.ts';
+import { attributesOf } from './attributes.ts';
+import { addCounts, emptyCounts, type LaunchCounts } from './counters.ts';
+import { DeviceMemory, globalBase, shadow } from './deviceMemory.ts';
 import type { Instrumentation } from './instrumentation.ts';
 import { type Machine, SimulatedKernel } from './kernel.ts';
 import { parsePtx } from './parser.ts';
-import { PtxError, type PtxModule, type Variable } from './ptx.ts';
-import { type Assembly, assemble } from './ptxas.ts';
+import { assemble } from './ptxas.ts';
 import { formatReport, type Report, Reporter } from './report.ts';
 import { SharedMemory } from './sharedMemory.ts';
+import { attempt, SimulatedModule } from './simulatedModule.ts';
 
 export interface SimulatorOptions {
   /** Compute capability to pretend, default [8, 0]. PTX for a newer target is refused. */
@@ -48,7 +48,6 @@ export interface Simulator extends Device {
 }
 
 const defaultChecks: Instrumentation = { memory: true, uninitialised: true, races: true, sync: true, counters: false };
-const base = windows.GLOBAL * 2 ** 32;
 
 /** Opens a simulated device. */
 export function openSimulator(options: SimulatorOptions = {}): Simulator {
@@ -113,12 +112,12 @@ class SimulatedDevice implements Simulator {
 
   alloc(bytes: number): DevicePointer {
     this.#check();
-    return base + this.#machine.global.alloc(bytes);
+    return globalBase + this.#machine.global.alloc(bytes);
   }
 
   free(pointer: DevicePointer): void {
     this.#check();
-    if (!this.#machine.global.free(pointer - base)) {
+    if (!this.#machine.global.free(pointer - globalBase)) {
       throw new CudaError(
         'CUDA_ERROR_INVALID_VALUE',
         `free of 0x${pointer.toString(16)}, which alloc did not return or which is free already`,
@@ -257,7 +256,7 @@ class SimulatedDevice implements Simulator {
   }
 
   #range(pointer: DevicePointer, bytes: number, what: string): number {
-    const offset = pointer - base;
+    const offset = pointer - globalBase;
     if (bytes > 0 && !this.#machine.global.owns(offset, bytes)) {
       throw new CudaError(
         'CUDA_ERROR_INVALID_VALUE',
@@ -266,116 +265,4 @@ class SimulatedDevice implements Simulator {
     }
     return offset;
   }
-}
-
-class SimulatedModule implements Module {
-  readonly infoLog: string;
-  readonly #machine: Machine;
-  readonly #name: string;
-  readonly #kernels: ReadonlyMap<string, SimulatedKernel>;
-  readonly #globals = new Map<Variable, number>();
-
-  constructor(machine: Machine, parsed: PtxModule, name: string, assembly: Assembly | undefined) {
-    this.infoLog = assembly?.log ?? '';
-    this.#machine = machine;
-    this.#name = name;
-    const own = [...parsed.functions.values()].flatMap((fn) => fn.variables);
-    const variables = [...parsed.variables, ...own].filter(({ space }) => space === 'global' || space === 'const');
-    for (const variable of variables) this.#globals.set(variable, machine.global.alloc(Math.max(variable.bytes, 1)));
-    for (const variable of variables) this.#initialise(variable, variables);
-    const entries = [...parsed.functions.values()].filter((fn) => fn.entry && fn.body !== undefined);
-    this.#kernels = new Map(
-      entries.map((entry) => {
-        const compiled = attempt(name, () => compileKernel(parsed, entry, this.#globals, machine.checks));
-        return [entry.name, new SimulatedKernel(machine, compiled, assembly?.registers.get(entry.name))];
-      }),
-    );
-  }
-
-  // Module variables without initialiser are zero, as the driver makes them.
-  #initialise(variable: Variable, all: readonly Variable[]): void {
-    const { data, shadow: state } = this.#machine.global;
-    const offset = this.#globals.get(variable)!;
-    data.bytes.fill(0, offset, offset + variable.bytes);
-    if (variable.initial !== undefined) data.bytes.set(variable.initial, offset);
-    for (const relocation of variable.relocations) {
-      const target = all.find((other) => other.name === relocation.symbol);
-      if (target === undefined)
-        throw new InvalidPtx('CUDA_ERROR_INVALID_PTX', `${this.#name}: unknown name ${relocation.symbol}`, '');
-      data.ints[(offset + relocation.offset) >>> 2] = this.#globals.get(target)! + relocation.addend;
-      data.ints[((offset + relocation.offset) >>> 2) + 1] = windows.GLOBAL;
-    }
-    state.bytes.fill(shadow.written, offset, offset + variable.bytes);
-  }
-
-  getFunction(name: string): Kernel {
-    const kernel = this.#kernels.get(name);
-    if (kernel === undefined) {
-      throw new CudaError(
-        'CUDA_ERROR_NOT_FOUND',
-        `${this.#name} has no kernel ${name}; it has ${[...this.#kernels.keys()].join(', ') || 'none'}`,
-      );
-    }
-    return kernel;
-  }
-
-  getGlobal(name: string): { pointer: DevicePointer; bytes: number } {
-    for (const [variable, offset] of this.#globals) {
-      if (variable.name === name) return { pointer: base + offset, bytes: variable.bytes };
-    }
-    throw new CudaError('CUDA_ERROR_NOT_FOUND', `${this.#name} has no variable ${name}`);
-  }
-
-  [Symbol.dispose](): void {
-    for (const offset of this.#globals.values()) this.#machine.global.free(offset);
-    this.#globals.clear();
-  }
-}
-
-function attempt<T>(name: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof PtxError)) throw error;
-    throw new InvalidPtx('CUDA_ERROR_INVALID_PTX', `${name}: ${error.message}`, error.message, { cause: error });
-  }
-}
-
-function addCounts(sum: LaunchCounts, counts: LaunchCounts): void {
-  sum.warpInstructions += counts.warpInstructions;
-  sum.threadInstructions += counts.threadInstructions;
-  for (const [name, n] of counts.byClass) sum.byClass.set(name, (sum.byClass.get(name) ?? 0) + n);
-  for (const space of ['global', 'shared'] as const) {
-    for (const way of ['loads', 'stores'] as const) {
-      const to = sum[space][way] as unknown as Record<string, number>;
-      for (const [key, n] of Object.entries(counts[space][way])) to[key] += n;
-    }
-  }
-}
-
-// Limits of the architectures that matter, from the CUDA programming guide's table of compute capabilities.
-function attributesOf(capability: readonly [number, number], totalMemory: number): DeviceAttributes {
-  const sm = capability[0] * 10 + capability[1];
-  const optin = sm >= 90 ? 227 : sm === 80 || sm === 87 ? 163 : sm >= 80 ? 99 : 64;
-  return {
-    computeCapability: capability,
-    multiprocessors: 1,
-    warpSize: 32,
-    maxThreadsPerBlock: 1024,
-    maxThreadsPerMultiprocessor: sm === 75 ? 1024 : sm === 80 || sm >= 90 ? 2048 : 1536,
-    maxBlocksPerMultiprocessor: sm >= 90 || sm === 80 ? 32 : 16,
-    maxRegistersPerBlock: 65536,
-    maxRegistersPerMultiprocessor: 65536,
-    sharedMemoryPerBlock: 49152,
-    sharedMemoryPerBlockOptin: optin * 1024,
-    sharedMemoryPerMultiprocessor: (optin + 1) * 1024,
-    maxGrid: [2147483647, 65535, 65535],
-    maxBlock: [1024, 1024, 64],
-    l2Bytes: 0,
-    clockKHz: 0,
-    memoryClockKHz: 0,
-    memoryBusBits: 0,
-    totalMemory,
-    memoryPools: true,
-  };
 }
