@@ -202,7 +202,7 @@ export function environment(parts: Parts): Record<string, unknown> {
       counter.shared(addresses, site * 32, lanes, bytes, store),
     gather: scheduler.gather.bind(scheduler),
     gatherAll: scheduler.gatherAll.bind(scheduler),
-    barrier: scheduler.barrier.bind(scheduler),
+    barrier: scheduler.barriers.remember.bind(scheduler.barriers),
     syncWarp: (w: number) => shared.syncWarp(w),
     unassigned,
     unassignedLanes: (site: number, w: number, lanes: number, name: string) => {

@@ -1,54 +1,11 @@
 import { LaunchError } from '../errors.ts';
+import { Barriers } from './barriers.ts';
 import { outcomes } from './compile.ts';
 import type { Reporter } from './report.ts';
 import type { SharedMemory } from './sharedMemory.ts';
-
-/** Lanes of a warp that stand at the same block. */
-interface Split {
-  pc: number;
-  mask: number;
-  /** Waits in front of a collective instruction for lanes that have not come. */
-  parked: boolean;
-}
-
-interface Warp {
-  readonly all: number;
-  live: number;
-  readonly splits: Split[];
-  state: 'ready' | 'waiting' | 'done';
-  /** The barrier instruction that it executed last. */
-  site: number;
-  lanes: number;
-  kind: string;
-  operation: string;
-  id: number;
-  expected: number;
-  target: number;
-  votes: number;
-}
-
-/** A named barrier: warps that have come, those of them that wait, and votes of `.red`. */
-interface Barrier {
-  threads: number;
-  expected: number;
-  readonly waiters: number[];
-  readonly arrivals: { warp: number; time: number }[];
-  yes: number;
-  no: number;
-}
+import { laneList, newWarp, type Split, type Warp } from './warp.ts';
 
 export type BlockFunction = (mask: number, base: number, w: number) => number;
-
-const bitCount = (mask: number): number => {
-  let n = 0;
-  for (let m = mask; m !== 0; m &= m - 1) n++;
-  return n;
-};
-const laneList = (mask: number): string => {
-  const lanes: number[] = [];
-  for (let l = 0; l < 32; l++) if ((mask >>> l) & 1) lanes.push(l);
-  return lanes.length === 1 ? `lane ${lanes[0]}` : `lanes ${lanes.join(',')}`;
-};
 
 /**
  * Runs the warps of one block, one after another from barrier to barrier. Diverged lanes of a warp take turns, those at the
@@ -61,15 +18,10 @@ export class Scheduler {
   readonly control = new Int32Array(4);
   readonly targets = new Int32Array(32);
   #reporter: Reporter;
-  #shared: SharedMemory;
   #checkSync: boolean;
   #limit: number;
   #warps: Warp[] = [];
-  readonly #barriers = Array.from(
-    { length: 16 },
-    (): Barrier => ({ threads: 0, expected: 0, waiters: [], arrivals: [], yes: 0, no: 0 }),
-  );
-  #blockThreads = 0;
+  readonly barriers: Barriers;
   /** The warp has no other lanes to run: a collective instruction must go on without those that are missing. */
   #forced = false;
   #steps = 0;
@@ -77,7 +29,7 @@ export class Scheduler {
   constructor(file: Int32Array, reporter: Reporter, shared: SharedMemory, checkSync: boolean, stepLimit: number) {
     this.file = file;
     this.#reporter = reporter;
-    this.#shared = shared;
+    this.barriers = new Barriers(file, reporter, shared, checkSync);
     this.#checkSync = checkSync;
     this.#limit = stepLimit;
   }
@@ -89,26 +41,9 @@ export class Scheduler {
 
   /** Runs a block of `threads` threads; `words` is the size of a warp's register file. */
   run(functions: readonly BlockFunction[], threads: number, words: number): void {
-    this.#blockThreads = Math.ceil(threads / 32) * 32;
-    for (const barrier of this.#barriers) if (barrier.threads > 0) this.#reset(barrier);
-    this.#warps = Array.from({ length: this.#blockThreads / 32 }, (_, w): Warp => {
-      const lanes = Math.min(32, threads - 32 * w);
-      const all = lanes === 32 ? -1 : (1 << lanes) - 1;
-      return {
-        all,
-        live: all,
-        splits: [{ pc: 0, mask: all, parked: false }],
-        state: 'ready',
-        site: 0,
-        lanes: 0,
-        kind: '',
-        operation: '',
-        id: 0,
-        expected: 0,
-        target: 0,
-        votes: 0,
-      };
-    });
+    const count = Math.ceil(threads / 32);
+    this.#warps = Array.from({ length: count }, (_, w) => newWarp(Math.min(32, threads - 32 * w)));
+    this.barriers.begin(this.#warps);
     for (;;) {
       let ran = false;
       for (let w = 0; w < this.#warps.length; w++) {
@@ -119,7 +54,7 @@ export class Scheduler {
       }
       if (ran) continue;
       if (this.#warps.every((warp) => warp.state === 'done')) return;
-      this.#breakDeadlock();
+      this.barriers.breakDeadlock();
     }
   }
 
@@ -162,7 +97,7 @@ export class Scheduler {
         }
         case outcomes.BARRIER:
           this.#join(others, control[2], mask, false);
-          if (this.#arrive(warp, w)) return;
+          if (this.barriers.arrive(warp, w)) return;
           break;
         default:
           this.#join(others, outcome, mask, false);
@@ -272,114 +207,6 @@ export class Scheduler {
       this.#reporter.add('divergent-barrier', site, w, 31 - Math.clz32(lanes & -lanes), undefined, message);
     }
     return false;
-  }
-
-  /** Remembers what a barrier instruction asked for, until its block returns. */
-  barrier(
-    site: number,
-    kind: string,
-    operation: string,
-    w: number,
-    lanes: number,
-    idRow: number,
-    idConstant: number,
-    countRow: number,
-    countConstant: number,
-    target: number,
-    votes: number,
-  ): void {
-    if (lanes === 0) return;
-    const lane = 31 - Math.clz32(lanes & -lanes);
-    const id = idRow < 0 ? idConstant : this.file[idRow + lane];
-    const count = countRow < 0 ? countConstant : this.file[countRow + lane];
-    const expected = count < 0 ? this.#blockThreads : count;
-    const warp = this.#warps[w];
-    warp.site = site;
-    warp.kind = kind;
-    warp.operation = operation;
-    warp.lanes = lanes;
-    warp.id = id & 15;
-    warp.expected = expected;
-    warp.target = target;
-    warp.votes = votes;
-    const { all } = warp;
-    if (this.#checkSync && lanes !== all && lanes === warp.live) {
-      this.#reporter.add(
-        'divergent-barrier',
-        site,
-        w,
-        lane,
-        undefined,
-        `${laneList(all & ~lanes)} of the warp exited before it`,
-      );
-    }
-    if (this.#checkSync && expected % 32 !== 0) {
-      this.#reporter.add(
-        'divergent-barrier',
-        site,
-        w,
-        lane,
-        undefined,
-        `counts ${expected} threads, which is no multiple of 32`,
-      );
-    }
-  }
-
-  /** The warp has executed a block barrier. Returns whether it must wait. */
-  #arrive(warp: Warp, w: number): boolean {
-    const { lanes, votes } = warp;
-    // A barrier that only part of the warp reached has been reported; waiting there would never end.
-    if (lanes !== warp.live) return false;
-    const barrier = this.#barriers[warp.id];
-    barrier.expected = warp.expected;
-    barrier.threads += 32;
-    if (warp.kind === 'red') {
-      barrier.yes += bitCount(lanes & votes);
-      barrier.no += bitCount(lanes & ~votes);
-    }
-    if (warp.kind === 'arrive') barrier.arrivals.push({ warp: w, time: this.#shared.arrive(w) });
-    else {
-      barrier.waiters.push(w);
-      warp.state = 'waiting';
-    }
-    if (barrier.threads >= barrier.expected) this.#release(barrier);
-    return warp.state === 'waiting';
-  }
-
-  #reset(barrier: Barrier): void {
-    barrier.threads = barrier.yes = barrier.no = 0;
-    barrier.waiters.length = barrier.arrivals.length = 0;
-  }
-
-  #release(barrier: Barrier): void {
-    this.#shared.synchronize(barrier.waiters, barrier.arrivals);
-    for (const w of barrier.waiters) {
-      const warp = this.#warps[w];
-      const { operation, lanes, target } = warp;
-      warp.state = 'ready';
-      if (target < 0) continue;
-      if (operation === 'popc') {
-        for (let l = 0; l < 32; l++) if ((lanes >>> l) & 1) this.file[target + l] = barrier.yes;
-      } else {
-        const holds = operation === 'and' ? barrier.no === 0 : barrier.yes > 0;
-        this.file[target] = (this.file[target] & ~lanes) | (holds ? lanes : 0);
-      }
-    }
-    this.#reset(barrier);
-  }
-
-  // Every warp waits or is done. Hardware lets a barrier pass when the missing warps have exited; it is a defect all the same.
-  #breakDeadlock(): void {
-    const id = this.#barriers.findIndex((barrier) => barrier.waiters.length > 0);
-    const barrier = this.#barriers[id];
-    if (this.#checkSync) {
-      const missing = this.#warps.flatMap((warp, w) => (barrier.waiters.includes(w) ? [] : [`${w} (${warp.state})`]));
-      const came = `${barrier.threads} of ${barrier.expected} threads came`;
-      const message = `barrier ${id}: ${came}; missing warps ${missing.join(', ')}`;
-      const [first] = barrier.waiters;
-      this.#reporter.add('divergent-barrier', this.#warps[first].site, first, 0, undefined, message);
-    }
-    this.#release(barrier);
   }
 
   #hang(): never {
