@@ -15,7 +15,7 @@ import { Trainer } from './train.ts';
 export interface Planned {
   checkpoint: Pick<Checkpoint, 'config' | 'tensors'>;
   adapter?: AdapterSettings;
-  /** The device: what it has and how it takes memory. */
+  /** The device's `memoryModel`. */
   device: MemoryModel;
 }
 
@@ -32,6 +32,8 @@ export interface MemoryParts {
   working: number;
   /** Kernels' own. */
   scratch: number;
+  /** Lost between all these: sizes are rounded up, and what is freed does not always fit what comes. */
+  gaps: number;
 }
 
 export interface TrainingPlan {
@@ -132,7 +134,7 @@ async function rehearse(
     const [{ shape }] = specs;
     // In one dimension it moves parameters together.
     if (def.name === 'appendRows' && shape.length === 3) {
-      cache = 2 * config.numHiddenLayers * device.granted(byteLength('f32', shape));
+      cache = 2 * config.numHiddenLayers * byteLength('f32', shape);
     }
     if (def.name === 'linearCrossEntropy') kept = backend.bytes;
   };
@@ -150,8 +152,10 @@ async function rehearse(
         before = backend.bytes;
       });
       const activations = Math.max(0, kept - before);
-      const working = backend.peakBytes - before - cache - activations;
-      return { weights, adapter: before - weights, cache, activations, working, scratch: backend.scratchBytes };
+      const { peakBytes, scratchBytes: scratch } = backend;
+      const working = peakBytes - before - cache - activations;
+      const gaps = backend.totalBytes - peakBytes - scratch;
+      return { weights, adapter: before - weights, cache, activations, working, scratch, gaps };
     } finally {
       peft.dispose();
       resetPeak();

@@ -17,6 +17,8 @@ interface Area {
 const ALIGNMENT = 256;
 /** Size classes between two powers of two: neighbouring classes are at most 1/8 = 12.5% apart. */
 const STEPS = 8;
+/** More than any device has. */
+const LARGEST = 2 ** 44;
 /** Asking the system for memory has a price: ask for this much at least. */
 const GROWTH = 1 << 20;
 
@@ -28,7 +30,7 @@ const GROWTH = 1 << 20;
 export class Allocator {
   readonly #grow: (bytes: number) => Area;
   /** Every free block is in the bin of the largest class that it can serve. */
-  readonly #bins: Set<Block>[] = Array.from({ length: classAbove(2 ** 32) + 1 }, () => new Set());
+  readonly #bins: Set<Block>[] = Array.from({ length: classAbove(LARGEST) + 1 }, () => new Set());
   readonly #live = new Map<number, Block>();
   #last?: Block;
   #liveBytes = 0;
@@ -44,9 +46,14 @@ export class Allocator {
     return this.#liveBytes;
   }
 
+  /** Bytes obtained from the system, in use or not. */
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
   /** Address of at least `bytes` bytes. @throws OutOfMemoryError with the bytes requested and the bytes in use */
   alloc(bytes: number): number {
-    const size = grantedBytes(bytes);
+    const size = classBytes(classAbove(Math.max(bytes, 1)));
     const block = this.#find(size) ?? this.#extend(size);
     if (!block) {
       throw new OutOfMemoryError(
@@ -138,9 +145,6 @@ export class Allocator {
     this.#bins[classBelow(block.bytes)].delete(block);
   }
 }
-
-/** Bytes of the block that a request gets. */
-export const grantedBytes = (bytes: number): number => classBytes(classAbove(Math.max(bytes, 1)));
 
 /** Size of class c in bytes: 256 · (1 … 8), then eight steps from each power of two to the next. */
 function classBytes(c: number): number {

@@ -1,28 +1,38 @@
 import type { Backend, BufferRef, Work } from '../backend.ts';
+import { Allocator } from './allocator.ts';
 
-/** How a device takes memory. */
+/** What a device has, and what its kernels take beside their tensors. */
 export interface MemoryModel {
   /** Bytes that tensors and scratch memory can have together. */
   readonly capacity: number;
-  /** Bytes that a tensor of so many takes. */
-  granted(bytes: number): number;
   /** Scratch memory of a launch. @throws MissingKernelError */
   scratchBytes(kernel: string, ints: readonly number[], work: Work): number;
 }
 
+interface Block {
+  address: number;
+  bytes: number;
+}
+
 /**
- * A backend that holds nothing and computes nothing, but counts what a device would need: a computation is run on it to know
+ * A backend that holds nothing and computes nothing, but takes addresses as a device does: a computation is run on it to know
  * its memory before there is any. Every number read from it is 0.
  */
 export class Rehearsal implements Backend {
   readonly name = 'rehearsal';
   readonly #model: MemoryModel;
+  readonly #allocator: Allocator;
   #bytes = 0;
   #peakBytes = 0;
-  #scratchBytes = 0;
+  #scratch: Block | undefined;
 
   constructor(model: MemoryModel) {
+    let end = 0;
     this.#model = model;
+    this.#allocator = new Allocator((bytes) => {
+      end += bytes;
+      return { address: end - bytes, bytes };
+    });
   }
 
   /** Bytes in tensors now. */
@@ -37,18 +47,24 @@ export class Rehearsal implements Backend {
 
   /** The largest launch's scratch memory. */
   get scratchBytes(): number {
-    return this.#scratchBytes;
+    return this.#scratch?.bytes ?? 0;
   }
 
-  alloc(bytes: number): number {
-    const granted = this.#model.granted(bytes);
-    this.#bytes += granted;
+  /** All that was taken of the device: tensors, scratch memory and the gaps between them. */
+  get totalBytes(): number {
+    return this.#allocator.totalBytes;
+  }
+
+  alloc(bytes: number): Block {
+    const block = { address: this.#allocator.alloc(bytes), bytes };
+    this.#bytes += bytes;
     this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
-    return granted;
+    return block;
   }
 
-  free(granted: number): void {
-    this.#bytes -= granted;
+  free({ address, bytes }: Block): void {
+    this.#allocator.free(address);
+    this.#bytes -= bytes;
   }
 
   write(): void {}
@@ -58,7 +74,10 @@ export class Rehearsal implements Backend {
   }
 
   launch(kernel: string, _: readonly BufferRef[], ints: readonly number[], __: readonly number[], work: Work): void {
-    this.#scratchBytes = Math.max(this.#scratchBytes, this.#model.scratchBytes(kernel, ints, work));
+    const bytes = this.#model.scratchBytes(kernel, ints, work);
+    if (bytes <= this.scratchBytes) return;
+    if (this.#scratch) this.#allocator.free(this.#scratch.address);
+    this.#scratch = { address: this.#allocator.alloc(bytes), bytes };
   }
 
   async sync(): Promise<void> {}

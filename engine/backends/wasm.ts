@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import type * as Kernels from '../../kernels/wasm/pkg/relaxed/lorikeet_kernels.js';
 import { type Backend, type BufferRef, MissingKernelError, type Work } from '../backend.ts';
-import { Allocator, grantedBytes } from './allocator.ts';
+import { Allocator } from './allocator.ts';
 import type { MemoryModel } from './rehearsal.ts';
 import { Threads } from './wasm-threads.ts';
 
@@ -180,7 +180,6 @@ class Wasm implements WasmBackend {
   get memoryModel(): MemoryModel {
     return {
       capacity: MAX_BYTES - this.#memory.buffer.byteLength,
-      granted: grantedBytes,
       scratchBytes: (kernel, ints, work) => {
         this.#describe(kernel, [], ints, [], work);
         return this.#kernels.scratch_bytes();

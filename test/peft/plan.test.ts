@@ -70,8 +70,7 @@ async function trainFor(peft: PeftModel, examples: Example[], options: Omit<Trai
   for await (const _ of trainer.run());
 }
 
-/** Bytes in tensors, where the device gives exactly what is asked for. */
-const inTensors = (parts: MemoryParts): number => totalBytes(parts) - parts.scratch;
+const inTensors = (parts: MemoryParts): number => totalBytes(parts) - parts.scratch - parts.gaps;
 
 describe('the memory planner', () => {
   describe.each(['llama2', 'llama2-gqa-tied', 'llama3-scaled', 'llama-odd'])('on %s', (name) => {
@@ -83,7 +82,7 @@ describe('the memory planner', () => {
       ['prompt tuning, recomputed', prompt, { microBatch: 8, recompute: true, sharePrefix: true }],
     ])('%s: the bytes that training takes', async (_, adapter, options) => {
       const checkpoint = await openCheckpoint(goldenPath(name));
-      const device = { ...backend.memoryModel, granted: (bytes: number) => bytes };
+      const device = backend.memoryModel;
       const examples = examplesOf(8, 60);
       const before = memory();
       const plan = await planTraining({ checkpoint, adapter, device }, examples, { batchSize: 8, ...options });
@@ -98,11 +97,7 @@ describe('the memory planner', () => {
 
     test('the bytes that evaluation and generation take', async () => {
       const checkpoint = await openCheckpoint(goldenPath(name));
-      const planned = {
-        checkpoint,
-        adapter: lora,
-        device: { ...backend.memoryModel, granted: (bytes: number) => bytes },
-      };
+      const planned = { checkpoint, adapter: lora, device: backend.memoryModel };
       const examples = examplesOf(9, 40);
       const labels = { tokens: [[3, 4], [5]], endScored: false };
       const prompts = examples.map((e) => e.prompt);
@@ -150,14 +145,14 @@ describe('the memory planner', () => {
         refused = error;
       }
     }
-    expect(seen).toEqual(['4', '2', '1', '4 recomputed', '2 recomputed', '1 recomputed']);
+    expect(seen.join(', ')).toMatch(/^4, 2, 1, (\d recomputed, )*1 recomputed$/);
     expect(refused).toBeInstanceOf(MemoryError);
     const [first, ...table] = (refused as Error).message.split('\n');
     expect(first).toMatch(
       /^not enough memory: training with micro-batch 1 and recomputation needs \d+ MiB, the device has \d+ MiB$/,
     );
     expect(table.map((line) => line.replace(/ +\d+ MiB$/, ''))).toEqual(
-      ['weights', 'adapter', 'activations', 'working', 'scratch', 'total'].map((part) => `  ${part}`),
+      ['weights', 'adapter', 'activations', 'working', 'scratch', 'gaps', 'total'].map((part) => `  ${part}`),
     );
     await expect(planWith(1000, { ...options, microBatch: 3, recompute: true })).rejects.toThrow('micro-batch 3');
     expect(await planWith(1e9, { ...options, microBatch: 50 })).toMatchObject({ microBatch: 8, recompute: false });
@@ -188,7 +183,7 @@ describeWithSmolLM2('the memory planner on SmolLM2', (path) => {
     await trainFor(peft, examples, options);
     const taken = capacity - own.memoryModel.capacity;
     expect(totalBytes(parts) / taken).toBeGreaterThan(0.95);
-    expect(totalBytes(parts) / taken).toBeLessThan(1.1);
+    expect(totalBytes(parts) / taken).toBeLessThan(1.05);
     peft.dispose();
     await own.close();
   });
