@@ -76,6 +76,23 @@ async function assertFits(planned: Planned, task: Classification, rows: Labelled
   await planGeneration(planned, prompts.slice(0, generationBatch), { shared: task.template.before, maxNewTokens });
 }
 
+/** All predictions, with progress. */
+async function collect(results: AsyncIterable<Prediction>, total: number, out: Output): Promise<Prediction[]> {
+  const bar = out.progress('evaluating', total);
+  const predictions: Prediction[] = [];
+  let correct = 0;
+  try {
+    for await (const prediction of results) {
+      predictions.push(prediction);
+      if (prediction.predicted === prediction.label) correct++;
+      bar.update(predictions.length, `accuracy ${percent(correct / predictions.length)}`);
+    }
+  } finally {
+    bar.stop();
+  }
+  return predictions;
+}
+
 /** What is printed of one row, as a line of JSON. */
 function predictionLine({ index, id }: LabelledRow, p: Prediction, labels: readonly string[]): string {
   return JSON.stringify({
@@ -147,20 +164,9 @@ export const evaluate = verb({
     const peft = await loadModel(opened, device.backend, out, o.adapter);
 
     const started = performance.now();
-    const bar = out.progress('evaluating', rows.length);
-    const predictions: Prediction[] = [];
-    let correct = 0;
-    try {
-      const results =
-        o.mode === 'label' ? byLabel(peft, task, examples) : byGeneration(peft, task, examples, o, opened.tokenizer);
-      for await (const prediction of results) {
-        predictions.push(prediction);
-        if (prediction.predicted === prediction.label) correct++;
-        bar.update(predictions.length, `accuracy ${percent(correct / predictions.length)}`);
-      }
-    } finally {
-      bar.stop();
-    }
+    const results =
+      o.mode === 'label' ? byLabel(peft, task, examples) : byGeneration(peft, task, examples, o, opened.tokenizer);
+    const predictions = await collect(results, rows.length, out);
     const seconds = (performance.now() - started) / 1000;
     const tokens = examples.reduce((n, { example }) => n + example.prompt.length, task.template.before.length);
 

@@ -11,18 +11,18 @@ const trainArgs = (out: string, ...more: string[]) => [
 ];
 const evalArgs = (...more: string[]) => ['eval', '--data', path('data.jsonl'), '--threads', '1', ...more];
 
-describe('train', () => {
-  let stdout = '';
-  beforeAll(() => {
-    const result = lorikeet(trainArgs('run', '--val', '0.25'));
-    expect(result.stderr + result.code).toMatch(/0$/);
-    stdout = result.stdout;
-  });
+let trained = '';
+beforeAll(() => {
+  const result = lorikeet(trainArgs('run', '--val', '0.25'));
+  expect(result.stderr + result.code).toMatch(/0$/);
+  trained = result.stdout;
+});
 
+describe('train', () => {
   it('leaves configuration, metrics, checkpoints and adapter', () => {
-    expect(stdout).toContain('device: wasm');
-    expect(stdout).toContain('0 of 18 texts cut to their first 40 tokens');
-    expect(stdout).toContain(`adapter: ${path('run', 'adapter')}`);
+    expect(trained).toContain('device: wasm');
+    expect(trained).toContain('0 of 18 texts cut to their first 40 tokens');
+    expect(trained).toContain(`adapter: ${path('run', 'adapter')}`);
     const lines = jsonLines(path('run', 'metrics.jsonl'));
     expect(lines.map(({ step, epoch }) => [step, epoch])).toEqual([1, 2, 3].map((step) => [step, 1]));
     for (const line of lines) {
