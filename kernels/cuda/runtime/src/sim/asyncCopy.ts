@@ -64,7 +64,7 @@ export class AsyncCopies {
         return;
       }
       for (let x = to >>> 2; x < (to + bytes) >>> 2; x++) {
-        if (this.#checks.races) this.#shared.overwrite(site, w, lane, x);
+        if (this.#checks.races) this.#shared.races.write(site, w, lane, x, false);
         this.#shared.shadow.ints[x] = inFlight;
       }
     }
@@ -115,7 +115,7 @@ export class AsyncCopies {
     if (!this.#checks.memory) return;
     for (let x = to >>> 2; x < (to + bytes) >>> 2; x++) {
       this.#shared.shadow.ints[x] = WRITTEN;
-      if (this.#checks.races) this.#shared.noteWrite(w, lane, x);
+      if (this.#checks.races) this.#shared.races.noteWrite(w, lane, x);
     }
   }
 }

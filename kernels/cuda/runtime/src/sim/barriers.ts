@@ -1,5 +1,5 @@
+import type { Clocks } from './clocks.ts';
 import type { Reporter } from './report.ts';
-import type { SharedMemory } from './sharedMemory.ts';
 import { bitCount, laneList, type Warp } from './warp.ts';
 
 /** A named barrier: warps that have come, those of them that wait, and votes of `.red`. */
@@ -16,7 +16,7 @@ interface Barrier {
 export class Barriers {
   readonly #file: Int32Array;
   readonly #reporter: Reporter;
-  readonly #shared: SharedMemory;
+  readonly #clocks: Clocks;
   readonly #checkSync: boolean;
   #warps: readonly Warp[] = [];
   readonly #barriers = Array.from(
@@ -24,10 +24,10 @@ export class Barriers {
     (): Barrier => ({ threads: 0, expected: 0, waiters: [], arrivals: [], yes: 0, no: 0 }),
   );
 
-  constructor(file: Int32Array, reporter: Reporter, shared: SharedMemory, checkSync: boolean) {
+  constructor(file: Int32Array, reporter: Reporter, clocks: Clocks, checkSync: boolean) {
     this.#file = file;
     this.#reporter = reporter;
-    this.#shared = shared;
+    this.#clocks = clocks;
     this.#checkSync = checkSync;
   }
 
@@ -99,7 +99,7 @@ export class Barriers {
       barrier.yes += bitCount(lanes & votes);
       barrier.no += bitCount(lanes & ~votes);
     }
-    if (warp.kind === 'arrive') barrier.arrivals.push({ warp: w, time: this.#shared.arrive(w) });
+    if (warp.kind === 'arrive') barrier.arrivals.push({ warp: w, time: this.#clocks.arrive(w) });
     else {
       barrier.waiters.push(w);
       warp.state = 'waiting';
@@ -114,7 +114,7 @@ export class Barriers {
   }
 
   #release(barrier: Barrier): void {
-    this.#shared.synchronize(barrier.waiters, barrier.arrivals);
+    this.#clocks.synchronize(barrier.waiters, barrier.arrivals);
     for (const w of barrier.waiters) {
       const warp = this.#warps[w];
       const { operation, lanes, target } = warp;

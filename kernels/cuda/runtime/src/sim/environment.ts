@@ -68,8 +68,8 @@ export function environment(parts: Parts): Record<string, unknown> {
           if (bytes < 4) {
             if (store) shared.writeNarrow(site, w, l, offset, bytes, -1, false);
             else shared.readNarrow(site, w, l, offset, bytes, false);
-          } else if (store) shared.overwrite(site, w, l, x);
-          else shared.read(site, w, l, x);
+          } else if (store) shared.races.write(site, w, l, x, false);
+          else shared.races.read(site, w, l, x);
         }
       }
       return { data: shared.data, offset };
@@ -128,7 +128,7 @@ export function environment(parts: Parts): Record<string, unknown> {
         ? shared.access(site, w, l, lo, wide ? file.ints[row + 2 * l + 1] : 0, 16, false)
         : lo;
       if (!checks.memory || !checks.races) continue;
-      for (let x = rowOffsets[l] >>> 2; x < (rowOffsets[l] + 16) >>> 2; x++) shared.read(site, w, l, x);
+      for (let x = rowOffsets[l] >>> 2; x < (rowOffsets[l] + 16) >>> 2; x++) shared.races.read(site, w, l, x);
     }
     if (checks.counters) counter.shared(addresses, site * 32, lanes === 32 ? -1 : (1 << lanes) - 1, 16, false);
     loadMatrixRows(file.ints, shared.data.halves, rowOffsets, transposed, base, destinations);
@@ -152,10 +152,10 @@ export function environment(parts: Parts): Record<string, unknown> {
     ...shadows('S', shared.shadow),
     ...shadows('L', local.shadow),
     ...named('T', transfer),
-    SW: shared.writes,
-    SR: shared.reads,
-    KEY: shared.key,
-    SETTLED: shared.settled,
+    SW: shared.races.writes,
+    SR: shared.races.reads,
+    KEY: shared.races.clocks.key,
+    SETTLED: shared.races.clocks.settled,
     U: parts.uniforms,
     CTL: scheduler.control,
     TARGETS: scheduler.targets,
@@ -186,7 +186,7 @@ export function environment(parts: Parts): Record<string, unknown> {
       local.access(site, w, l, lo, hi, bytes, false),
     localStore: (site: number, w: number, l: number, lo: number, hi: number, bytes: number) =>
       local.access(site, w, l, lo, hi, bytes, true),
-    sharedRead: shared.read.bind(shared),
+    sharedRead: shared.races.read.bind(shared.races),
     sharedReadNarrow: shared.readNarrow.bind(shared),
     sharedWriteI: shared.write.bind(shared),
     sharedWriteF: (site: number, w: number, l: number, x: number, value: number, strong: boolean) =>
@@ -203,7 +203,7 @@ export function environment(parts: Parts): Record<string, unknown> {
     gather: scheduler.gather.bind(scheduler),
     gatherAll: scheduler.gatherAll.bind(scheduler),
     barrier: scheduler.barriers.remember.bind(scheduler.barriers),
-    syncWarp: (w: number) => shared.syncWarp(w),
+    syncWarp: (w: number) => shared.races.clocks.syncWarp(w),
     unassigned,
     unassignedLanes: (site: number, w: number, lanes: number, name: string) => {
       if (lanes !== 0) unassigned(site, w, 31 - Math.clz32(lanes & -lanes), name);

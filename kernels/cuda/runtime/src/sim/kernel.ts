@@ -68,7 +68,7 @@ export class SimulatedKernel implements Kernel {
     const uniforms = new Int32Array(16);
     const local = new LocalMemory(layout, warps * 32, reporter, checks.uninitialised);
     const copies = new AsyncCopies(global, shared, reporter, checks);
-    const scheduler = new Scheduler(file.ints, reporter, shared, checks.sync, stepLimit);
+    const scheduler = new Scheduler(file.ints, reporter, shared.races.clocks, checks.sync, stepLimit);
     const counter = new AccessCounter();
     const addresses = new Int32Array(32 * sites.length);
     const blockCounts = new Float64Array(2 * functions.length);
@@ -150,7 +150,7 @@ export class SimulatedKernel implements Kernel {
           copies.begin(warps);
           for (const mask of masks) for (let w = 0; w < warps; w++) file.ints[w * words + mask] = 0;
           scheduler.run(blocks, threads, words);
-          shared.end(ranges);
+          shared.end();
         }
       }
     }

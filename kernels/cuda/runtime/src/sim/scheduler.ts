@@ -1,8 +1,8 @@
 import { LaunchError } from '../errors.ts';
 import { Barriers } from './barriers.ts';
+import type { Clocks } from './clocks.ts';
 import { outcomes } from './compile.ts';
 import type { Reporter } from './report.ts';
-import type { SharedMemory } from './sharedMemory.ts';
 import { laneList, newWarp, type Split, type Warp } from './warp.ts';
 
 export type BlockFunction = (mask: number, base: number, w: number) => number;
@@ -26,10 +26,10 @@ export class Scheduler {
   #forced = false;
   #steps = 0;
 
-  constructor(file: Int32Array, reporter: Reporter, shared: SharedMemory, checkSync: boolean, stepLimit: number) {
+  constructor(file: Int32Array, reporter: Reporter, clocks: Clocks, checkSync: boolean, stepLimit: number) {
     this.file = file;
     this.#reporter = reporter;
-    this.barriers = new Barriers(file, reporter, shared, checkSync);
+    this.barriers = new Barriers(file, reporter, clocks, checkSync);
     this.#checkSync = checkSync;
     this.#limit = stepLimit;
   }
