@@ -25,14 +25,9 @@ const lineInterval = 2000;
 export class Output {
   readonly json: boolean;
   readonly #bars = process.stderr.isTTY === true;
-  #warnings = 0;
 
   constructor(json: boolean) {
     this.json = json;
-  }
-
-  get warnings(): number {
-    return this.#warnings;
   }
 
   line(text = ''): void {
@@ -45,7 +40,6 @@ export class Output {
   }
 
   warn(text: string): void {
-    this.#warnings++;
     write(2, `warning: ${text}\n`);
   }
 
