@@ -7,9 +7,10 @@ import { differentiable, drawCase, gradcheck, mutantIsCaught, mutants } from '..
 const backend = createReferenceBackend();
 const withReference = <T>(fn: () => T): T => withBackend(backend, fn);
 
-const cases = [...registry.values()].flatMap((def) =>
-  def.vjp ? def.dtypes.map((dtypes) => ({ def, dtypes, name: `${def.name}(${dtypes.join(', ')})` })) : [],
-);
+const cases = [...registry.values()]
+  .filter((def) => def.vjp)
+  .flatMap((def) => def.dtypes.map((dtypes) => ({ def, dtypes, name: `${def.name}(${dtypes.join(', ')})` })))
+  .filter(({ def, dtypes }) => differentiable(def, dtypes).includes(true));
 
 describe('gradients agree with central differences in float64', () => {
   test.each(cases)('$name', ({ def, dtypes }) =>

@@ -19,7 +19,7 @@ type Real =
   | { kind: 'infinite'; negative: boolean }
   | { kind: 'nan' };
 
-export function decode(bits: bigint, { m, e }: Format): Real {
+function decode(bits: bigint, { m, e }: Format): Real {
   const negative = ((bits >> BigInt(m + e)) & 1n) === 1n;
   const exponent = Number((bits >> BigInt(m)) & mask(e));
   const fraction = bits & mask(m);
@@ -32,7 +32,7 @@ export function decode(bits: bigint, { m, e }: Format): Real {
 type Mode = 'rn' | 'rz' | 'rm' | 'rp';
 
 /** Rounds ±(n + sticky)·2^p, where sticky says that something positive and smaller than 1 was cut off. */
-export function round(negative: boolean, n: bigint, p: number, sticky: boolean, { m, e }: Format, mode: Mode): bigint {
+function round(negative: boolean, n: bigint, p: number, sticky: boolean, { m, e }: Format, mode: Mode): bigint {
   const bias = 2 ** (e - 1) - 1;
   const sign = negative ? 1n << BigInt(m + e) : 0n;
   if (n === 0n && !sticky) return sign;
