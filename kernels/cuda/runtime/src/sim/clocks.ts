@@ -36,7 +36,9 @@ export class Clocks {
     if (restarts) this.#time = 1;
     this.#settles = true;
     this.#clock.fill(this.#time, 0, warps * maxWarps);
-    for (const clock of [this.horizon, this.settled, this.#warpSync]) clock.fill(this.#time);
+    this.horizon.fill(this.#time);
+    this.settled.fill(this.#time);
+    this.#warpSync.fill(this.#time);
     for (let w = 0; w < warps; w++) this.#rekey(w);
     return restarts;
   }

@@ -100,8 +100,11 @@ export class RaceDetector {
 
   /** A write of word `x`; `same` says that it stores what is there already. */
   write(site: number, w: number, lane: number, x: number, same: boolean): void {
-    this.#checkWrite(site, w, lane, x, same);
-    if (this.#narrow) for (let k = 4 * x; k < 4 * x + 4; k++) this.#writeByte(site, w, lane, k, false);
+    const settled = this.clocks.settled[w];
+    if (timeOf(this.writes[x]) >= settled || timeOf(this.reads[x]) >= settled) {
+      this.#checkWrite(site, w, lane, x, same);
+      if (this.#narrow) for (let k = 4 * x; k < 4 * x + 4; k++) this.#writeByte(site, w, lane, k, false);
+    }
     this.noteWrite(w, lane, x);
   }
 
