@@ -61,3 +61,5 @@ extern "C" __global__ void transcendental(float *y, const float *x, int n) {
   y[i] = expf(v) + logf(fabsf(v) + 1.0f) + tanhf(v) + sqrtf(fabsf(v)) + rsqrtf(fabsf(v) + 1.0f) + v / (1.0f + v * v) + erff(v) +
          powf(fabsf(v) + 0.5f, 1.5f) + sinf(v) * cosf(v) + floorf(v) + rintf(v);
 }
+
+// The .ptx beside this file: nvcc -std=c++17 -ptx -arch=compute_80 -lineinfo, paths in its .file lines cut to names.
