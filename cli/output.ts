@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import { type Options, SingleBar } from 'cli-progress';
+import { MultiBar } from 'cli-progress';
 
 /** Progress of something that takes a while. `note` is what the unit of progress has to say: a loss, a rate. */
 export interface ProgressBar {
@@ -24,23 +24,24 @@ const lineInterval = 2000;
  */
 export class Output {
   readonly json: boolean;
-  readonly #bars = process.stderr.isTTY === true;
+  readonly #terminal = process.stderr.isTTY === true;
+  #bars: MultiBar | undefined;
 
   constructor(json: boolean) {
     this.json = json;
   }
 
   line(text = ''): void {
-    write(this.json ? 2 : 1, `${text}\n`);
+    this.#write(this.json ? 2 : 1, `${text}\n`);
   }
 
   /** Text without a line break, for generation. */
   text(text: string): void {
-    write(this.json ? 2 : 1, text);
+    this.#write(this.json ? 2 : 1, text);
   }
 
   warn(text: string): void {
-    write(2, `warning: ${text}\n`);
+    this.#write(2, `warning: ${text}\n`);
   }
 
   /** What the command came to, for machines. */
@@ -50,7 +51,33 @@ export class Output {
 
   /** A bar on a terminal, else a line now and then, the last one always. */
   progress(title: string, total: number, done = 0): ProgressBar {
-    return this.#bars ? bar(title, total, done) : lines(title, total, done);
+    return this.#terminal ? this.#bar(title, total, done) : lines(title, total, done);
+  }
+
+  #bar(title: string, total: number, from: number): ProgressBar {
+    const bars = new MultiBar({
+      format: `${title} [{bar}] {value}/{total}{note}  ETA {eta_formatted}`,
+      etaBuffer: 50,
+      // Its handler would swallow Ctrl-C.
+      gracefulExit: false,
+    });
+    const bar = bars.create(total, from, { note: '' });
+    const stop = (): void => {
+      process.off('exit', stop);
+      if (this.#bars !== bars) return;
+      this.#bars = undefined;
+      bars.update();
+      bars.stop();
+    };
+    this.#bars = bars;
+    process.on('exit', stop);
+    return { update: (done, note) => bar.update(done, { note: note ? `  ${note}` : '' }), stop };
+  }
+
+  /** Above the bar, where there is one and both are on the terminal. */
+  #write(fd: 1 | 2, text: string): void {
+    if (this.#bars && (fd === 1 ? process.stdout : process.stderr).isTTY) this.#bars.log(text);
+    else write(fd, text);
   }
 }
 
@@ -67,21 +94,6 @@ function write(fd: number, text: string): void {
       throw error;
     }
   }
-}
-
-function bar(title: string, total: number, from: number): ProgressBar {
-  const options: Options = {
-    format: `${title} [{bar}] {value}/{total}{note}  ETA {eta_formatted}`,
-    hideCursor: true,
-    clearOnComplete: false,
-    etaBuffer: 50,
-  };
-  const single = new SingleBar(options);
-  single.start(total, from, { note: '' });
-  return {
-    update: (done, note) => single.update(done, { note: note ? `  ${note}` : '' }),
-    stop: () => single.stop(),
-  };
 }
 
 function lines(title: string, total: number, from: number): ProgressBar {

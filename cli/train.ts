@@ -34,8 +34,10 @@ interface Prepared {
 
 function prepare(data: DataSet, held: DataSet | undefined, o: TrainValues, tokenizer: Tokenizer): Prepared {
   if (data.kind === 'completions') {
-    const examples = (set: DataSet): Example[] => completionExamples(set.rows as never, tokenizer, o.maxLength);
-    return { training: examples(data), validation: held && { kind: 'completions', examples: examples(held) } };
+    const training = completionExamples(data.rows, tokenizer, o.maxLength);
+    if (held?.kind !== 'completions') return { training };
+    const examples = completionExamples(held.rows, tokenizer, o.maxLength);
+    return { training, validation: { kind: 'completions', examples } };
   }
   const task = new Classification(data.labels, o, tokenizer);
   const { before, after, joint } = task.template;

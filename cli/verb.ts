@@ -40,15 +40,17 @@ export const verb = <const K extends OptionName>(
 /** Runs a command with the values that were given, and the defaults of its other options. */
 export async function runVerb(verb: Verb, given: Given, out: Output, operands: string[] = []): Promise<void> {
   const controller = new AbortController();
+  let saves = false;
   const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(exitCodes.interrupted.code);
+    if (!saves || controller.signal.aborted) process.exit(exitCodes.interrupted.code);
     out.line('interrupted: finishing the step and saving; again to leave at once');
     controller.abort();
   };
   const onInterrupt = (): AbortSignal => {
-    process.on('SIGINT', interrupt);
+    saves = true;
     return controller.signal;
   };
+  process.on('SIGINT', interrupt);
   try {
     await verb.run(resolve(verb.options, given) as never, { out, given, operands, onInterrupt });
   } finally {
