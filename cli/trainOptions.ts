@@ -1,3 +1,4 @@
+import { readAdapterSettings } from '../peft/adapter.ts';
 import { type Given, readConfig, resolve } from './config.ts';
 import { usageError } from './exit.ts';
 import { common, dataOptions, flagName, type OptionName, promptOptions, type Values } from './options.ts';
@@ -56,8 +57,10 @@ export async function runValues(run: RunFolder, given: Given, out: Output): Prom
   await run.assertNew();
   const fixed = adapterOptions.find((name) => given.adapter !== undefined && given[name] !== undefined);
   if (fixed) throw usageError(`--${flagName(fixed)}: the adapter ${given.adapter} brings its own`);
-  const record = await recordedOptions(given.adapter as string | undefined, given, out);
-  return resolve(trainNames, given, record, methodDefaults(resolve(trainNames, given))) as TrainValues;
+  const adapter = given.adapter as string | undefined;
+  const record = await recordedOptions(adapter, given, out);
+  if (adapter !== undefined) record.method = (await readAdapterSettings(adapter)).method;
+  return resolve(trainNames, given, record, methodDefaults(resolve(trainNames, given, record))) as TrainValues;
 }
 
 /** @throws CliError for options that contradict each other */

@@ -98,6 +98,9 @@ describe('train', () => {
     const prompt = lorikeet([...trainArgs('virtual', '--method', 'prompt', '--virtual-tokens', '3'), '--json']);
     expect(prompt.stderr).not.toMatch(/lorikeet:/);
     expect(JSON.parse(prompt.stdout).trainableParameters).toBe(3 * 32);
+    const start = ['--adapter', path('virtual', 'adapter'), '--data', path('data.jsonl')];
+    expect(lorikeet(['train', ...start, '--out', path('virtual2'), '--epochs', '1', '--threads', '1']).code).toBe(0);
+    expect(parse(readFileSync(path('virtual2', 'config.yaml'), 'utf8'))).toMatchObject({ method: 'prompt', lr: 0.01 });
     const completions = write(
       'pairs.jsonl',
       `${JSON.stringify({ prompt: 'one two', completion: ' three' })}\n`.repeat(3),
