@@ -114,7 +114,10 @@ export function op<A = void>(def: OpDef<A>): (inputs: Tensor[], attrs: A) => Ten
   return (inputs, attrs) => apply(def, inputs, attrs);
 }
 
-/** Applies an op: runs it, and records it when an input needs a gradient. Output 0. */
+/**
+ * Applies an op: runs it, and records it when an input needs a gradient. Output 0. Exported for tests of op objects.
+ * @internal
+ */
 export function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
   const recording = context().grad && !def.inPlace;
   const needs = inputs.map((t) => recording && t.requiresGrad);

@@ -52,6 +52,10 @@ export async function resolveModel(nameOrPath: string, options: PullOptions = {}
 
 const underWay = new Map<string, Promise<string>>();
 
+/**
+ * Where pulled models lie. Exported for tests that use one if it is there.
+ * @internal
+ */
 export function cacheFolder(): string {
   const { LORIKEET_CACHE, XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
   if (LORIKEET_CACHE) return LORIKEET_CACHE;
