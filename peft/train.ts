@@ -59,6 +59,7 @@ export class Trainer implements Disposable {
   readonly #rng: Tensor;
   readonly #lr: (step: number) => number;
   #step = 0;
+  #order: { epoch: number; indices: readonly number[] } | undefined;
 
   /** @throws when no adapter is active or there is nothing to train on */
   constructor(peft: PeftModel, examples: readonly Example[], options: TrainOptions) {
@@ -91,21 +92,33 @@ export class Trainer implements Disposable {
     return this.#step;
   }
 
-  /** The examples of step `step` (from 0): a function of the seed, so that resuming needs no cursor but the step. */
-  #batch(step: number): { placed: Placed[]; epoch: number } {
-    const epoch = Math.floor(step / this.stepsPerEpoch);
+  /** Epoch of step `step`, both from 0. */
+  #epochOf(step: number): number {
+    return Math.floor(step / this.stepsPerEpoch);
+  }
+
+  /** The order in which an epoch takes the examples: a function of the seed, drawn once an epoch. */
+  #orderOf(epoch: number): readonly number[] {
+    if (this.#order?.epoch === epoch) return this.#order.indices;
     const { seed, shuffle = true } = this.#options;
-    const order = shuffle ? new Rng(seed, epoch).permutation(this.#examples.length) : [...this.#examples.keys()];
-    const first = (step % this.stepsPerEpoch) * this.#options.batchSize;
-    const places = order.slice(first, first + this.#options.batchSize);
-    return { placed: places.map((i, k) => ({ example: this.#examples[i], place: first + k })), epoch: epoch + 1 };
+    const indices = shuffle ? new Rng(seed, epoch).permutation(this.#examples.length) : [...this.#examples.keys()];
+    this.#order = { epoch, indices };
+    return indices;
+  }
+
+  /** The examples of step `step` (from 0). Resuming needs no cursor but the step. */
+  #batch(step: number): Placed[] {
+    const { batchSize } = this.#options;
+    const first = (step % this.stepsPerEpoch) * batchSize;
+    const indices = this.#orderOf(this.#epochOf(step)).slice(first, first + batchSize);
+    return indices.map((i, k) => ({ example: this.#examples[i], place: first + k }));
   }
 
   #accumulate(step: number): Promise<StepTokens> {
     this.#optimizer.zeroGrad();
     this.#rng.set([this.#options.seed, step]);
     const options = { ...this.#options, virtualTokens: this.#peft.virtualTokens };
-    return accumulateGradients(this.#peft, this.#batch(step).placed, this.#rng, options, (loss) =>
+    return accumulateGradients(this.#peft, this.#batch(step), this.#rng, options, (loss) =>
       this.#optimizer.addLoss(loss),
     );
   }
@@ -121,7 +134,7 @@ export class Trainer implements Disposable {
     // The event is asked for later, when the next step has run as well.
     const snapshot = this.#optimizer.snapshot().then((report) => ({ ...report, ended: performance.now() }));
     this.#step++;
-    const { epoch } = this.#batch(step);
+    const epoch = this.#epochOf(step) + 1;
     return async (settled) => {
       const { loss, norm, bad, ended } = await snapshot;
       if (bad) await this.#explain(step);
