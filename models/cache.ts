@@ -1,4 +1,4 @@
-import { type Backend, empty, type Tensor } from '../engine/index.ts';
+import { type Backend, empty, scope, type Tensor } from '../engine/index.ts';
 import type { LlamaConfig } from './config.ts';
 
 /** Keys (after rope) and values of rows seen before, per layer [capacity, KVH, D]. Belongs to no scope. */
@@ -10,10 +10,13 @@ export class KeyValueCache implements Disposable {
   length = 0;
 
   constructor(config: LlamaConfig, capacity: number, backend: Backend) {
-    const make = (): Tensor => empty([capacity, config.numKeyValueHeads, config.headDim], { backend }).persist();
+    // Owns the first ones when there is no memory for all.
+    using _ = scope();
+    const make = (): Tensor => empty([capacity, config.numKeyValueHeads, config.headDim], { backend });
     this.capacity = capacity;
     this.keys = Array.from({ length: config.numHiddenLayers }, make);
     this.values = Array.from({ length: config.numHiddenLayers }, make);
+    for (const t of [...this.keys, ...this.values]) t.persist();
   }
 
   [Symbol.dispose](): void {

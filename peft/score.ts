@@ -102,15 +102,20 @@ export class LabelScorer implements Disposable {
       this.#cache.length = root;
       return this.#cache;
     }
-    this.#cache?.[Symbol.dispose]();
+    this[Symbol.dispose]();
     const { config, backend } = this.#peft.model;
     const cache = new KeyValueCache(config, root + Math.max(rows, this.#budget), backend);
+    try {
+      using _ = scope();
+      const forest = new Forest();
+      forest.add(-1, root);
+      this.#peft.forward({ forest, ids: this.#shared, outputs: [root - 1] }, { cache });
+    } catch (error) {
+      cache[Symbol.dispose]();
+      throw error;
+    }
     this.#cache = cache;
     this.#version = this.#peft.version;
-    using _ = scope();
-    const forest = new Forest();
-    forest.add(-1, root);
-    this.#peft.forward({ forest, ids: this.#shared, outputs: [root - 1] }, { cache });
     return cache;
   }
 
