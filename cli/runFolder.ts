@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../engine/file.ts';
+import { makeFolder, replaceFile } from '../engine/file.ts';
 import { usageError } from './exit.ts';
 
 /** A validation in the course of a training. */
@@ -66,7 +66,7 @@ export class RunFolder implements AsyncDisposable {
   }
 
   async create(config: string): Promise<void> {
-    await mkdir(this.#checkpointsPath, { recursive: true });
+    await makeFolder(this.#checkpointsPath);
     await replaceFile(this.configPath, (file) => file.writeFile(config));
   }
 

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /** A file does not hold what its format, or our support of it, requires. The message names the file and the item. */
@@ -57,6 +58,20 @@ export async function replaceFile(path: string, write: (file: FileHandle) => Pro
     throw code === undefined ? error : new Error(`cannot write ${path}: ${message}`, { cause: error });
   }
   await syncFolder(dirname(path));
+}
+
+/**
+ * Makes a folder, and those above it that are missing; one that is there is left as it is. Node's recursive mkdir never
+ * returns where the system says ENOENT under a folder that exists, as in /proc.
+ * @throws the system's error naming the first folder that could not be made
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const parent = dirname(path);
+  if (parent !== path && !existsSync(parent)) await makeFolder(parent);
+  await mkdir(path).catch(async (error) => {
+    const there = await stat(path).catch(() => undefined);
+    if (!there?.isDirectory()) throw error;
+  });
 }
 
 /** Makes a rename in `folder` survive a crash. Windows cannot open folders and needs no such call. */

@@ -1,6 +1,6 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FormatError, replaceFile } from '../engine/file.ts';
+import { FormatError, makeFolder, replaceFile } from '../engine/file.ts';
 import { fromBytes, parameter, type Tensor } from '../engine/index.ts';
 import { SafetensorsFile, type SafetensorsTensor, writeSafetensors } from '../engine/safetensors.ts';
 import { formatShape, type Shape, sameShape } from '../engine/shape.ts';
@@ -99,7 +99,7 @@ async function readPairs(file: SafetensorsFile, read: (name: string) => Promise<
 export async function saveAdapter(peft: PeftModel, folder: string, baseModel: string | null): Promise<void> {
   const { active } = peft;
   if (!active) throw new Error('saveAdapter: no adapter is active');
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const tensors = new Map<string, SafetensorsTensor>();
   for (const [name, t] of peft.namedParameters())
     tensors.set(name, { dtype: 'F32', shape: t.shape, data: () => f32Bytes(t) });

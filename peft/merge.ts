@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../engine/file.ts';
+import { makeFolder, replaceFile } from '../engine/file.ts';
 import { toBf16 } from '../engine/half.ts';
 import { cast, Forest, noGrad, scope, type Tensor } from '../engine/index.ts';
 import { type SafetensorsTensor, writeSafetensors } from '../engine/safetensors.ts';
@@ -45,7 +45,7 @@ export async function saveMerged(
     ['generation_config.json', json(generation)],
     ['config.json', json(toHfConfig(model.config, dtype))],
   ]);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await writeSafetensors(join(folder, 'model.safetensors'), mergedTensors(peft, dtype));
   // The configuration comes last: a folder that has it is complete.
   for (const [name, content] of files) await replaceFile(join(folder, name), (file) => file.writeFile(content));

@@ -1,7 +1,7 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { FormatError, readJson, replaceFile, syncFolder } from '../engine/file.ts';
+import { FormatError, makeFolder, readJson, replaceFile, syncFolder } from '../engine/file.ts';
 import { SafetensorsFile, type SafetensorsTensor, writeSafetensors } from '../engine/safetensors.ts';
 import type { TrainState } from './train.ts';
 
@@ -27,7 +27,7 @@ export async function saveCheckpoint(folder: string, state: TrainState, fingerpr
   const parent = dirname(folder);
   const temporary = join(parent, `.${basename(folder)}.tmp`);
   await rm(temporary, { recursive: true, force: true });
-  await mkdir(temporary, { recursive: true });
+  await makeFolder(temporary);
   try {
     const tensors = new Map(
       [...state.tensors].map(([name, { shape, values }]): [string, SafetensorsTensor] => [

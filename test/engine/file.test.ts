@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readJson, replaceFile } from '../../engine/file.ts';
+import { makeFolder, readJson, replaceFile } from '../../engine/file.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -29,6 +29,30 @@ describe('replaceFile', () => {
     expect(stdout).toBe(`cannot write ${path}: EFBIG: file too large, write\n`);
     expect(await readFile(path, 'utf8')).toBe('old');
     expect(await readdir(folder)).toEqual(['adapter']);
+  });
+});
+
+describe('makeFolder', () => {
+  it('makes what is missing, and leaves what is there', async () => {
+    const path = join(folder, 'a', 'b', 'c');
+    await Promise.all([makeFolder(path), makeFolder(path)]);
+    await writeFile(join(path, 'file'), 'x');
+    await makeFolder(path);
+    expect(await readdir(path)).toEqual(['file']);
+  });
+
+  it('names what cannot be made', async () => {
+    const file = join(folder, 'file');
+    await writeFile(file, 'x');
+    await expect(makeFolder(file)).rejects.toThrow(`EEXIST: file already exists, mkdir '${file}'`);
+    await expect(makeFolder(join(file, 'a'))).rejects.toThrow('ENOTDIR');
+  });
+
+  // Nobody can make a folder there, and Node's recursive mkdir tries for ever.
+  it.skipIf(process.platform !== 'linux')('refuses /proc', async () => {
+    await expect(makeFolder('/proc/lorikeet/run')).rejects.toThrow(
+      "ENOENT: no such file or directory, mkdir '/proc/lorikeet'",
+    );
   });
 });
 

@@ -13,13 +13,16 @@ export interface Result {
   stderr: string;
 }
 
+/** Milliseconds after which a command counts as hanging: it is killed, and its code is null. */
+const timeout = 120_000;
+
 /** Runs the real command to its end. `shell`: commands that the shell runs before it, a limit for instance. */
 export function lorikeet(args: readonly string[], { input = '', shell = '' } = {}): Result {
   const [command, rest] = shell
     ? ['bash', ['-c', `${shell}; exec "$@"`, 'bash', process.execPath, binary, ...args]]
     : [process.execPath, [binary, ...args]];
   const { LORIKEET_DEBUG: _, ...env } = process.env;
-  const { status, stdout, stderr } = spawnSync(command, rest, { encoding: 'utf8', input, env });
+  const { status, stdout, stderr } = spawnSync(command, rest, { encoding: 'utf8', input, env, timeout });
   return { code: status, stdout, stderr };
 }
 
