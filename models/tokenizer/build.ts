@@ -1,5 +1,6 @@
 import { FormatError } from '../../engine/file.ts';
-import type { AddedToken, Component } from './schema.ts';
+import type { BytePairs } from './engine.ts';
+import type { AddedToken, Component, Frame } from './schema.ts';
 
 /** An added token with the usual settings. */
 export function addedToken(id: number, content: string, special: boolean): AddedToken {
@@ -18,28 +19,30 @@ export function bosTemplate(id: number, token: string): Component {
   };
 }
 
-/**
- * Every way to cut each token into two tokens, best token first, as BPE merges: how Hugging Face turns the scores of
- * SentencePiece and the ranks of tiktoken into merges. Cuts of one token go by the ids of their parts.
- */
-export function mergesOf(ids: ReadonlyMap<string, number>, bestFirst: Iterable<string>): [string, string][] {
-  const merges: [string, string][] = [];
-  for (const token of bestFirst) {
-    const cuts: [left: string, right: string][] = [];
-    for (let at = 1; at < token.length; at++) {
-      const left = token.slice(0, at);
-      if (!ids.has(left)) continue;
-      const right = token.slice(at);
-      if (ids.has(right)) cuts.push([left, right]);
-    }
-    // The left parts of one token have different lengths, so their ids alone decide.
-    if (cuts.length > 1) cuts.sort(([a], [b]) => (ids.get(a) as number) - (ids.get(b) as number));
-    merges.push(...cuts);
-  }
-  return merges;
+/** The tokenizer files of a Hugging Face folder for a vocabulary of another format. */
+export function writeHfFiles(
+  frame: Frame,
+  { settings, tokens, merges }: BytePairs,
+  { bosId, eosIds, chatTemplate }: { bosId?: number; eosIds: readonly number[]; chatTemplate?: string },
+): Map<string, string> {
+  const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+  const model = { type: 'BPE', ...settings, vocab, merges: [...merges.pairs()] };
+  const text = (id: number | undefined) => (id === undefined ? undefined : tokens[id]);
+  const config = {
+    // The class that takes tokenizer.json as it stands; LlamaTokenizer builds a normalizer of its own.
+    tokenizer_class: 'PreTrainedTokenizerFast',
+    bos_token: text(bosId),
+    eos_token: text(eosIds[0]),
+    clean_up_tokenization_spaces: false,
+    chat_template: chatTemplate,
+  };
+  return new Map([
+    ['tokenizer.json', JSON.stringify({ ...frame, model })],
+    ['tokenizer_config.json', `${JSON.stringify(config, null, 2)}\n`],
+  ]);
 }
 
-/** Token → id. @throws if a token is there twice, or is too long for any vocabulary (`mergesOf` tries every cut). */
+/** Token → id. @throws if a token is there twice, or is too long for any vocabulary (`CutMerges` tries every cut). */
 export function uniqueIds(tokens: readonly string[], source: string): Map<string, number> {
   const ids = new Map<string, number>();
   for (const [id, token] of tokens.entries()) {

@@ -1,7 +1,9 @@
-import { bosTemplate } from './build.ts';
+import { bosTemplate, writeHfFiles } from './build.ts';
+import { bytePairModel } from './engine.ts';
 import { JsonTokenizer, type Vocabulary } from './json.ts';
+import type { Merges } from './merges.ts';
 import { BYTE_LEVEL, isolate, type PreTokenizer } from './pretokenizers.ts';
-import type { Decoder, TokenizerJson } from './schema.ts';
+import type { AddedToken, Decoder, Frame } from './schema.ts';
 
 /**
  * GPT-2's byte alphabet: every byte as one printable character, so that a byte sequence can be written as a string.
@@ -31,29 +33,27 @@ export const byteLevelDecoder: Decoder = {
 };
 
 /** What a byte-level BPE tokenizer is made of. */
-export interface ByteLevelParts extends Omit<Vocabulary, 'tokens' | 'decoder' | 'json'> {
+export interface ByteLevelParts extends Pick<Vocabulary, 'bosId' | 'addsBos' | 'eosIds' | 'chatTemplate'> {
   /** Strings of the byte alphabet by id; added tokens as they are. */
   readonly tokens: readonly string[];
+  readonly ids: ReadonlyMap<string, number>;
+  readonly added: AddedToken[];
   readonly pre: PreTokenizer;
-  merges(): (string | [string, string])[];
+  readonly merges: Merges;
 }
 
 /** The tokenizer of a byte-level BPE vocabulary. */
-export function byteLevelTokenizer({ pre, merges, ...parts }: ByteLevelParts): JsonTokenizer {
-  const { tokens, added, bosId, addsBos } = parts;
-  const json = (): TokenizerJson => ({
+export function byteLevelTokenizer({ tokens, ids, added, pre, merges, ...parts }: ByteLevelParts): JsonTokenizer {
+  const { addsBos, bosId } = parts;
+  const frame: Frame = {
     version: '1.0',
-    added_tokens: [...added],
+    added_tokens: added,
     normalizer: null,
     pre_tokenizer: { type: 'Sequence', pretokenizers: [...pre.patterns.map(isolate), BYTE_LEVEL] },
     post_processor: addsBos && bosId !== undefined ? bosTemplate(bosId, tokens[bosId]) : null,
     decoder: { ...BYTE_LEVEL },
-    model: {
-      type: 'BPE',
-      ignore_merges: pre.ignoreMerges ?? false,
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: merges(),
-    },
-  });
-  return new JsonTokenizer({ ...parts, decoder: byteLevelDecoder, json });
+  };
+  const pairs = { settings: { ignore_merges: pre.ignoreMerges ?? false }, tokens, ids, merges };
+  const files = () => writeHfFiles(frame, pairs, parts);
+  return new JsonTokenizer({ ...parts, frame, model: bytePairModel(pairs), decoder: byteLevelDecoder, files });
 }

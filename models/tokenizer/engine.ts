@@ -1,24 +1,70 @@
 import { Tokenizer as Engine } from '@huggingface/tokenizers';
+import type { Merges } from './merges.ts';
 import { BYTE_LEVEL, GPT2, isolate } from './pretokenizers.ts';
-import type { Component, TokenizerJson } from './schema.ts';
+import { type Component, emptyFrame, type Frame } from './schema.ts';
 
-/**
- * The engine of a tokenizer.json, or (given the engine of the whole text) the one for pieces in mid-sequence: the same
- * model behind components that put no dummy prefix before the text.
- */
-export function compile(json: TokenizerJson, whole?: Engine): Engine {
-  const prefix = whole === undefined;
-  const words = cutsBeforeSpaces(json.model) ? isolate('\u2581*[^\u2581]+') : null;
+/** A byte-pair encoding. */
+export interface BytePairs {
+  /** What tokenizer.json's `model` says beside `vocab` and `merges`. */
+  settings: Omit<Component, 'type'>;
+  /** Token strings by id. */
+  tokens: readonly (string | undefined)[];
+  /** Ids by token string. */
+  ids: ReadonlyMap<string, number>;
+  merges: Merges;
+}
+
+const noPairs = { type: 'BPE', vocab: {}, merges: [] };
+
+/** What the engine asks for a pair's rank, the pair written as JSON. Its own is a Map of all pairs. */
+class Ranks extends Map<string, number> {
+  readonly #merges: Merges;
+
+  constructor(merges: Merges) {
+    super();
+    this.#merges = merges;
+  }
+
+  override get(pair: string): number | undefined {
+    const [left, right] = JSON.parse(pair) as [string, string];
+    return this.#merges.rank(left, right);
+  }
+}
+
+/** The part of the engine's model that is used or replaced here; the library's own types cannot be imported by path. */
+export interface Model {
+  /** Token strings by id. */
+  vocab: readonly (string | undefined)[];
+  tokens_to_ids: ReadonlyMap<string, number>;
+  unk_token?: string | null;
+  unk_token_id?: number;
+  /** Only byte-pair encodings have them. */
+  bpe_ranks?: ReadonlyMap<string, number>;
+}
+
+/** The engine's model of a byte-pair encoding, on the tables that are there already. */
+export function bytePairModel({ settings, tokens, ids, merges }: BytePairs): Model {
+  const { model }: { model: Model } = new Engine({ ...emptyFrame, model: { ...settings, ...noPairs } }, {});
+  model.tokens_to_ids = ids;
+  model.vocab = tokens;
+  model.bpe_ranks = new Ranks(merges);
+  model.unk_token_id = model.unk_token == null ? undefined : ids.get(model.unk_token);
+  return model;
+}
+
+/** The engine of a tokenizer.json; `continuation`: for pieces in mid-sequence, with no dummy prefix before the text. */
+export function compile(frame: Frame, model: Model, { continuation }: { continuation: boolean }): Engine {
+  const words = model.bpe_ranks && cutsBeforeSpaces(model.vocab) ? isolate('\u2581*[^\u2581]+') : null;
   const engine = new Engine(
     {
-      ...json,
-      normalizer: json.normalizer && normalizer(json.normalizer, prefix),
-      pre_tokenizer: json.pre_tokenizer ? preTokenizer(json.pre_tokenizer, prefix, words) : words,
-      model: whole ? { ...json.model, vocab: {}, merges: [] } : json.model,
+      ...frame,
+      normalizer: frame.normalizer && normalizer(frame.normalizer, !continuation),
+      pre_tokenizer: frame.pre_tokenizer ? preTokenizer(frame.pre_tokenizer, !continuation, words) : words,
+      model: noPairs,
     },
     {},
   );
-  if (whole) engine.model = whole.model;
+  engine.model = model;
   return engine;
 }
 
@@ -61,6 +107,5 @@ function preTokenizer(component: Component, prefix: boolean, words: Component | 
  * Whether no merge can reach from a word into the next (no token holds ▁ after another character), so that text may be cut
  * before each run of ▁ without changing a token. Merging a whole text at once takes ten times as long.
  */
-function cutsBeforeSpaces(model: TokenizerJson['model']): boolean {
-  return model.type === 'BPE' && !Object.keys(model.vocab).some((token) => /[^\u2581]\u2581/.test(token));
-}
+const cutsBeforeSpaces = (tokens: readonly (string | undefined)[]): boolean =>
+  !tokens.some((token) => token !== undefined && /[^\u2581]\u2581/.test(token));

@@ -3,6 +3,7 @@ import { FormatError } from '../../engine/file.ts';
 import { addedToken, uniqueIds } from './build.ts';
 import { byteLevelTokenizer } from './bytelevel.ts';
 import type { JsonTokenizer } from './json.ts';
+import { ListedMerges } from './merges.ts';
 import { PRE_TOKENIZERS } from './pretokenizers.ts';
 import { PIECE, pieceTokenizer } from './sentencepiece.ts';
 
@@ -47,18 +48,16 @@ export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>, s
     const known = Object.keys(PRE_TOKENIZERS).join(', ');
     throw new FormatError(`${source}: tokenizer.ggml.pre ${JSON.stringify(name)} is not supported (${known})`);
   }
-  const merges = read.strings('merges');
-  const malformed = merges.findIndex((merge) => !/^\S+ \S+$/.test(merge));
-  if (malformed >= 0) throw new FormatError(`${source}: tokenizer.ggml.merges[${malformed}] is not two tokens`);
   const isEnd = (id: number) => id === bosId || eosIds.includes(id);
   return byteLevelTokenizer({
     tokens,
+    ids,
     added: tokens.flatMap((token, id) => {
       const special = isEnd(id) || types[id] === PIECE.control || types[id] === PIECE.unknown;
       return special || types[id] === PIECE.userDefined ? [addedToken(id, token, special)] : [];
     }),
     pre,
-    merges: () => merges,
+    merges: new ListedMerges(tokens, ids, read.strings('merges'), `${source}: tokenizer.ggml.`),
     bosId,
     addsBos: read.flag('add_bos_token') ?? pre.addsBos ?? false,
     eosIds,

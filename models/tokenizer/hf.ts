@@ -1,11 +1,15 @@
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { Tokenizer as Engine } from '@huggingface/tokenizers';
 import { FormatError, readJson } from '../../engine/file.ts';
 import { decoderOf } from './decoder.ts';
-import { compile } from './engine.ts';
+import { bytePairModel, compile, type Model } from './engine.ts';
 import { type Companions, endIds, JsonTokenizer } from './json.ts';
-import type { Component, TokenizerJson } from './schema.ts';
+import { type LongArray, parseWithLongArray } from './longArray.ts';
+import { ListedMerges } from './merges.ts';
+import { emptyFrame, type Frame } from './schema.ts';
 
 type Json = Record<string, unknown>;
 
@@ -17,40 +21,66 @@ type Json = Record<string, unknown>;
  */
 export async function openTokenizerJson(file: string): Promise<JsonTokenizer> {
   const companions = await readCompanions(dirname(file));
-  const json = await readObject(file);
+  const { value, array: merges } = parse(await readFile(file), file);
   try {
-    checkIds(json);
-    const complete = {
-      normalizer: null,
-      pre_tokenizer: null,
-      post_processor: null,
-      decoder: null,
-      ...json,
-    } as TokenizerJson;
-    complete.added_tokens ??= [];
-    const engine = compile(complete);
+    const { model: settings, ...components } = value;
+    const frame = { ...emptyFrame, ...components } as Frame;
+    frame.added_tokens ??= [];
+    const model = modelOf(settings, frame, merges);
+    const engine = compile(frame, model, { continuation: false });
     const [plain] = engine.encode('a', { add_special_tokens: false }).ids;
     const [first] = engine.encode('a').ids;
     const addsBos = first !== plain;
-    const tokens: string[] = [];
-    for (const [token, id] of engine.get_vocab()) tokens[id] = token;
-    const idOf = (token: string) => engine.token_to_id(token);
+    const idOf = (token: string) => model.tokens_to_ids.get(token);
     const named = companions.bosToken === undefined ? companions.bosId : idOf(companions.bosToken);
-    const vocabulary = {
-      tokens,
-      added: complete.added_tokens,
-      decoder: decoderOf(complete.decoder),
+    return new JsonTokenizer({
+      frame,
+      model,
+      decoder: decoderOf(frame.decoder),
       bosId: addsBos ? first : named,
       addsBos,
       eosIds: endIds(companions, idOf, []),
       chatTemplate: companions.chatTemplate,
-      json: () => complete,
       files: () => readFiles(file),
-    };
-    return new JsonTokenizer(vocabulary, engine);
+    });
   } catch (error) {
     throw new FormatError(`${file}: no usable tokenizer.json: ${(error as Error).message}`, { cause: error });
   }
+}
+
+function parse(bytes: Buffer, file: string): { value: Json; array?: LongArray } {
+  if (!isUtf8(bytes)) throw new FormatError(`${file}: not UTF-8`);
+  try {
+    const { value, array } = parseWithLongArray(bytes, 'merges');
+    if (isObject(value)) return { value, array };
+  } catch (error) {
+    throw new FormatError(`${file}: not JSON: ${(error as Error).message}`);
+  }
+  throw new FormatError(`${file}: not a JSON object`);
+}
+
+/** The engine's model, with the added tokens; `list`: the merges if they were parsed apart. @throws if it is malformed */
+function modelOf(settings: unknown, frame: Frame, list: LongArray | undefined): Model {
+  if (!isObject(settings) || !isObject(settings.vocab)) throw new FormatError('model.vocab is missing');
+  if (!Array.isArray(frame.added_tokens)) throw new FormatError('added_tokens is no list');
+  const { type, vocab, merges, ...rest } = settings;
+  const limit = 2 * (Object.keys(vocab).length + frame.added_tokens.length);
+  const ids = new Map<string, number>();
+  const tokens: string[] = [];
+  // Ids become array indices: one that is far beyond the number of tokens would allocate without bound.
+  const add = (token: unknown, id: unknown): void => {
+    if (typeof token !== 'string' || !Number.isInteger(id) || Number(id) < 0 || Number(id) > limit) {
+      throw new FormatError(`token ${JSON.stringify(token)} has id ${id} in a vocabulary of ${limit / 2}`);
+    }
+    ids.set(token, Number(id));
+    tokens[Number(id)] = token;
+  };
+  if (!Array.isArray(vocab)) for (const token in vocab) add(token, vocab[token]);
+  for (const { content, id } of frame.added_tokens) add(content, id);
+  if (type !== 'BPE' && type !== undefined) return new Engine({ ...frame, model: settings }, {}).model;
+  if (!Array.isArray(merges)) throw new FormatError('model.merges is no list');
+  const all = merges.length > 0 ? merges : (list ?? merges);
+  return bytePairModel({ settings: rest, tokens, ids, merges: new ListedMerges(tokens, ids, all, 'model.') });
 }
 
 /** The settings that Hugging Face's files in `folder` give a tokenizer; none of them has to be there. */
@@ -99,9 +129,11 @@ function readFiles(file: string): Map<string, Uint8Array> {
 /** @throws FormatError if the file is there and holds no JSON object. */
 async function readObject(file: string): Promise<Json> {
   const value = await readJson(file);
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json;
+  if (isObject(value) && !Array.isArray(value)) return value;
   throw new FormatError(`${file}: not a JSON object`);
 }
+
+const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null;
 
 /** What `read` resolves to, or undefined where there is no such file. */
 async function optional<T>(read: Promise<T>): Promise<T | undefined> {
@@ -110,21 +142,5 @@ async function optional<T>(read: Promise<T>): Promise<T | undefined> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
-  }
-}
-
-/** Ids become array indices: one that is far beyond the number of tokens would allocate without bound. */
-function checkIds(json: Json): void {
-  const { model, added_tokens: added = [] } = json as { model?: Partial<Component>; added_tokens?: unknown };
-  const vocab = model?.vocab;
-  if (typeof vocab !== 'object' || vocab === null) throw new FormatError('model.vocab is missing');
-  if (!Array.isArray(added)) throw new FormatError('added_tokens is no list');
-  const entries: [token: unknown, id: unknown][] = added.map((token: Json) => [token?.content, token?.id]);
-  const count = Object.keys(vocab).length + entries.length;
-  if (!Array.isArray(vocab)) for (const entry of Object.entries(vocab)) entries.push(entry);
-  for (const [token, id] of entries) {
-    if (typeof token !== 'string' || !Number.isInteger(id) || Number(id) < 0 || Number(id) > 2 * count) {
-      throw new FormatError(`token ${JSON.stringify(token)} has id ${id} in a vocabulary of ${count}`);
-    }
   }
 }

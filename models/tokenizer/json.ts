@@ -1,24 +1,22 @@
 import type { Tokenizer as Engine } from '@huggingface/tokenizers';
-import { compile } from './engine.ts';
-import type { AddedToken, Decoder, TokenizerJson } from './schema.ts';
+import { compile, type Model } from './engine.ts';
+import type { AddedToken, Decoder, Frame } from './schema.ts';
 import { type DecodeOptions, type EncodeOptions, StreamDecoder, type Tokenizer } from './tokenizer.ts';
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** What a `JsonTokenizer` is made of; every format is read into this. */
 export interface Vocabulary {
-  /** Token strings by id, spelt as in tokenizer.json. */
-  readonly tokens: readonly (string | undefined)[];
-  readonly added: readonly AddedToken[];
+  readonly frame: Frame;
+  /** Its `vocab` are the token strings by id, added ones too. */
+  readonly model: Model;
   readonly decoder: Decoder;
   readonly bosId?: number;
   readonly addsBos: boolean;
   readonly eosIds: readonly number[];
   readonly chatTemplate?: string;
-  /** Called when it is first needed: finding a vocabulary's merges costs more than reading it. */
-  json(): TokenizerJson;
-  /** The folder's own files, if the tokenizer was read from a tokenizer.json. */
-  files?(): Map<string, string | Uint8Array>;
+  /** The tokenizer files of a Hugging Face folder, by name. */
+  files(): Map<string, string | Uint8Array>;
 }
 
 /** What the files beside a vocabulary may say about it. */
@@ -54,15 +52,13 @@ export class JsonTokenizer implements Tokenizer {
   readonly chatTemplate?: string;
   readonly #vocabulary: Vocabulary;
   readonly #added: ReadonlyMap<number, AddedToken>;
-  #built?: TokenizerJson;
   #whole?: Engine;
   #continued?: Engine;
 
-  constructor(vocabulary: Vocabulary, engine?: Engine) {
+  constructor(vocabulary: Vocabulary) {
     this.#vocabulary = vocabulary;
-    this.#whole = engine;
-    this.#added = new Map(vocabulary.added.map((token) => [token.id, token]));
-    this.vocabSize = vocabulary.tokens.length;
+    this.#added = new Map(vocabulary.frame.added_tokens.map((token) => [token.id, token]));
+    this.vocabSize = vocabulary.model.vocab.length;
     this.bosId = vocabulary.bosId;
     this.addsBos = vocabulary.addsBos && vocabulary.bosId !== undefined;
     this.eosIds = vocabulary.eosIds;
@@ -105,40 +101,22 @@ export class JsonTokenizer implements Tokenizer {
   }
 
   hfFiles(): Map<string, string | Uint8Array> {
-    const { files } = this.#vocabulary;
-    if (files) return files();
-    const text = (id: number | undefined) => (id === undefined ? undefined : this.#vocabulary.tokens[id]);
-    const config = {
-      // The class that takes tokenizer.json as it stands; LlamaTokenizer builds a normalizer of its own.
-      tokenizer_class: 'PreTrainedTokenizerFast',
-      bos_token: text(this.bosId),
-      eos_token: text(this.eosIds[0]),
-      clean_up_tokenization_spaces: false,
-      chat_template: this.chatTemplate,
-    };
-    return new Map([
-      ['tokenizer.json', JSON.stringify(this.#json())],
-      ['tokenizer_config.json', `${JSON.stringify(config, null, 2)}\n`],
-    ]);
+    return this.#vocabulary.files();
   }
 
+  /** Compiled when it is first needed. */
   #engine(continuation: boolean): Engine {
-    this.#whole ??= compile(this.#json());
-    if (!continuation) return this.#whole;
-    this.#continued ??= compile(this.#json(), this.#whole);
-    return this.#continued;
-  }
-
-  #json(): TokenizerJson {
-    this.#built ??= this.#vocabulary.json();
-    return this.#built;
+    const { frame, model } = this.#vocabulary;
+    if (continuation) this.#continued ??= compile(frame, model, { continuation });
+    else this.#whole ??= compile(frame, model, { continuation });
+    return (continuation ? this.#continued : this.#whole) as Engine;
   }
 
   #bytesOf(id: number, skipSpecial: boolean): Uint8Array {
     if (!Number.isInteger(id) || id < 0) throw new RangeError(`${id} is not a token id`);
     const added = this.#added.get(id);
     if (added) return skipSpecial && added.special ? new Uint8Array() : new TextEncoder().encode(added.content);
-    const token = this.#vocabulary.tokens[id];
+    const token = this.#vocabulary.model.vocab[id] as string | undefined;
     return token === undefined ? new TextEncoder().encode('\ufffd') : this.#vocabulary.decoder.bytes(token);
   }
 }

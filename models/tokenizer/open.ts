@@ -1,4 +1,4 @@
-import { open, readdir, stat } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FormatError } from '../../engine/file.ts';
 import { openTokenizerJson, readCompanions } from './hf.ts';
@@ -19,11 +19,11 @@ const MAX_BYTES = 256 * 2 ** 20;
  */
 export async function openTokenizer(path: string): Promise<Tokenizer> {
   const file = (await stat(path)).isDirectory() ? await find(path) : path;
-  const bytes = await read(file);
-  const head = Buffer.from(bytes.subarray(0, 256)).toString('latin1');
+  const head = await headOf(file);
   if (/^\s*\{/.test(head)) return openTokenizerJson(file);
+  const bytes = await readFile(file);
   const companions = await readCompanions(dirname(file));
-  if (isRankFile(head)) return rankTokenizer(Buffer.from(bytes).toString('latin1'), file, companions);
+  if (isRankFile(head)) return rankTokenizer(bytes.toString('latin1'), file, companions);
   // llama2.c starts with the length of the longest piece, a small int32; the third byte of a SentencePiece model is the tag
   // of a field, never 0.
   if (bytes.length >= 4 && bytes[2] === 0 && bytes[3] === 0)
@@ -43,12 +43,14 @@ async function find(folder: string): Promise<string> {
   return join(folder, name);
 }
 
-async function read(file: string): Promise<Uint8Array> {
+/** The first bytes, as Latin-1. */
+async function headOf(file: string): Promise<string> {
   const handle = await open(file);
   try {
     const { size } = await handle.stat();
     if (size > MAX_BYTES) throw new FormatError(`${file} is no tokenizer: it has ${size} bytes`);
-    return await handle.readFile();
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(256), 0, 256, 0);
+    return buffer.toString('latin1', 0, bytesRead);
   } finally {
     await handle.close();
   }

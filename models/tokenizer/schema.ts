@@ -12,16 +12,25 @@ export interface AddedToken {
   single_word: boolean;
 }
 
-/** Hugging Face's tokenizer.json. */
-export interface TokenizerJson {
+/** Hugging Face's tokenizer.json without its model: what is done to a text before and after. */
+export interface Frame {
   version: '1.0';
   added_tokens: AddedToken[];
   normalizer: Component | null;
   pre_tokenizer: Component | null;
   post_processor: Component | null;
   decoder: Component | null;
-  model: Component & { vocab: Record<string, number> | unknown[] };
 }
+
+/** Does nothing to a text. */
+export const emptyFrame: Readonly<Frame> = {
+  version: '1.0',
+  added_tokens: [],
+  normalizer: null,
+  pre_tokenizer: null,
+  post_processor: null,
+  decoder: null,
+};
 
 /** Token strings → bytes. */
 export interface Decoder {

@@ -1,9 +1,11 @@
 import { FormatError } from '../../engine/file.ts';
-import { addedToken, bosTemplate, mergesOf, uniqueIds } from './build.ts';
+import { addedToken, bosTemplate, uniqueIds, writeHfFiles } from './build.ts';
 import { pieceDecoder } from './decoder.ts';
+import { bytePairModel } from './engine.ts';
 import { type Companions, endIds, JsonTokenizer } from './json.ts';
+import { CutMerges } from './merges.ts';
 import { Fields } from './protobuf.ts';
-import type { Component, TokenizerJson } from './schema.ts';
+import type { Component, Frame } from './schema.ts';
 
 /** SentencePiece's piece types, also those of `tokenizer.ggml.token_type`. */
 export const PIECE = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
@@ -29,7 +31,7 @@ export interface Pieces {
  * @throws if a piece is there twice.
  */
 export function pieceTokenizer(vocabulary: Pieces, source: string, companions: Companions = {}): JsonTokenizer {
-  const { pieces, scores, types, bosId, eosId, unkId, addDummyPrefix } = vocabulary;
+  const { pieces, types, bosId, eosId, unkId, addDummyPrefix } = vocabulary;
   const ids = uniqueIds(pieces, source);
   const special = (id: number) =>
     [bosId, eosId, unkId].includes(id) || types[id] === PIECE.control || types[id] === PIECE.unknown;
@@ -37,44 +39,45 @@ export function pieceTokenizer(vocabulary: Pieces, source: string, companions: C
     special(id) || types[id] === PIECE.userDefined ? [addedToken(id, piece, special(id))] : [],
   );
   const addsBos = companions.addsBos ?? true;
-  const json = (): TokenizerJson => {
-    const normal = new Map([...ids].filter(([, id]) => types[id] === PIECE.normal));
-    const bestFirst = [...normal].sort((a, b) => scores[b[1]] - scores[a[1]] || a[1] - b[1]).map(([piece]) => piece);
-    return {
-      version: '1.0',
-      added_tokens: added,
-      normalizer: { type: 'Sequence', normalizers: normalizers(vocabulary) },
-      pre_tokenizer: null,
-      post_processor: addsBos && bosId !== undefined ? bosTemplate(bosId, pieces[bosId]) : null,
-      decoder: {
-        type: 'Sequence',
-        decoders: [
-          replace({ String: '\u2581' }, ' '),
-          { type: 'ByteFallback' },
-          { type: 'Fuse' },
-          ...(addDummyPrefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
-        ],
-      },
-      model: {
-        type: 'BPE',
-        unk_token: unkId === undefined ? null : pieces[unkId],
-        fuse_unk: true,
-        byte_fallback: vocabulary.byteFallback,
-        vocab: Object.fromEntries(ids),
-        merges: mergesOf(normal, bestFirst),
-      },
-    };
+  const frame: Frame = {
+    version: '1.0',
+    added_tokens: added,
+    normalizer: { type: 'Sequence', normalizers: normalizers(vocabulary) },
+    pre_tokenizer: null,
+    post_processor: addsBos && bosId !== undefined ? bosTemplate(bosId, pieces[bosId]) : null,
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        replace({ String: '\u2581' }, ' '),
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...(addDummyPrefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+      ],
+    },
   };
-  return new JsonTokenizer({
-    tokens: pieces,
-    added,
-    decoder: pieceDecoder(vocabulary.byteFallback, addDummyPrefix),
+  const settings = {
+    unk_token: unkId === undefined ? null : pieces[unkId],
+    fuse_unk: true,
+    byte_fallback: vocabulary.byteFallback,
+  };
+  const pairs = { settings, tokens: pieces, ids, merges: new CutMerges(ids, orderOf(vocabulary)) };
+  const rest = {
     bosId,
     addsBos,
     eosIds: endIds(companions, (token) => ids.get(token), eosId === undefined ? [] : [eosId]),
     chatTemplate: companions.chatTemplate,
-    json,
-  });
+  };
+  const files = () => writeHfFiles(frame, pairs, rest);
+  const decoder = pieceDecoder(vocabulary.byteFallback, addDummyPrefix);
+  return new JsonTokenizer({ ...rest, frame, model: bytePairModel(pairs), decoder, files });
+}
+
+/** Place of each normal piece when they are sorted by score, the highest first; -1 for the others. */
+function orderOf({ pieces, scores, types }: Pieces): Int32Array {
+  const normal = Int32Array.from(pieces.keys()).filter((id) => types[id] === PIECE.normal);
+  const order = new Int32Array(pieces.length).fill(-1);
+  for (const [place, id] of normal.sort((a, b) => scores[b] - scores[a] || a - b).entries()) order[id] = place;
+  return order;
 }
 
 function normalizers({ addDummyPrefix, removeExtraWhitespaces, escapeWhitespaces }: Pieces): Component[] {

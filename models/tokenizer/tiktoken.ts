@@ -1,7 +1,8 @@
 import { FormatError } from '../../engine/file.ts';
-import { addedToken, mergesOf } from './build.ts';
+import { addedToken } from './build.ts';
 import { byteLevelToken, byteLevelTokenizer } from './bytelevel.ts';
 import { type Companions, endIds, type JsonTokenizer } from './json.ts';
+import { CutMerges } from './merges.ts';
 import { PRE_TOKENIZERS } from './pretokenizers.ts';
 
 const RANK_LINE = /^([A-Za-z0-9+/]+={0,2}) (\d{1,7})$/;
@@ -30,15 +31,22 @@ export function rankTokenizer(text: string, source: string, companions: Companio
     }
     ids.set(token, index);
   }
-  const tokens = [...ids.keys()];
-  const special = specialTokens().map((content, i) => addedToken(ids.size + i, content, true));
+  // A token's rank is its id.
+  const order = Int32Array.from(ids.values());
+  const special = specialTokens().map((content, i) => addedToken(order.length + i, content, true));
+  for (const { content, id } of special) {
+    if (ids.has(content))
+      throw new FormatError(`${source}: ${content} is a special token, but rank ${ids.get(content)} as well`);
+    ids.set(content, id);
+  }
   const idOf = (content: string) => special.find((token) => token.content === content)?.id;
   const ends = ['<|end_of_text|>', '<|eot_id|>'].map((content) => idOf(content) as number);
   return byteLevelTokenizer({
-    tokens: [...tokens, ...special.map((token) => token.content)],
+    tokens: [...ids.keys()],
+    ids,
     added: special,
     pre: PRE_TOKENIZERS['llama-bpe'],
-    merges: () => mergesOf(ids, tokens),
+    merges: new CutMerges(ids, order),
     bosId: idOf('<|begin_of_text|>'),
     addsBos: companions.addsBos ?? true,
     eosIds: endIds(companions, idOf, ends),

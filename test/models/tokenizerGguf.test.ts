@@ -42,7 +42,7 @@ describe('a GGUF vocabulary', () => {
     [{ 'tokenizer.ggml.tokens': undefined }, 'm.gguf: tokenizer.ggml.tokens is missing, expected an array of strings'],
     [{ 'tokenizer.ggml.token_type': [1] }, 'm.gguf: tokenizer.ggml.token_type is an array of 1, expected 5 numbers'],
     [{ 'tokenizer.ggml.model': 'llama' }, 'm.gguf: tokenizer.ggml.scores is missing, expected 5 numbers'],
-    [{ 'tokenizer.ggml.merges': ['a b', 'ab'] }, 'm.gguf: tokenizer.ggml.merges[1] is not two tokens'],
+    [{ 'tokenizer.ggml.merges': ['a b', 'ab'] }, 'm.gguf: tokenizer.ggml.merges[1] is "ab", expected two tokens'],
     [{ 'tokenizer.ggml.eos_token_id': 9 }, 'm.gguf: tokenizer.ggml.eos_token_id is 9, expected an id below 5'],
     [{ 'tokenizer.ggml.tokens': ['a', 'b', 'ab', 'a', 'c'] }, 'm.gguf: tokens 0 and 3 are both "a"'],
   ])('refuses %j', (change, message) => {
