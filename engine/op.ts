@@ -119,9 +119,13 @@ export function op<A = void>(def: OpDef<A>): (inputs: Tensor[], attrs: A) => Ten
  * @internal
  */
 export function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
-  const recording = context().grad && !def.inPlace;
+  const recording = context().grad;
   const needs = inputs.map((t) => recording && t.requiresGrad);
   const needed = needs.includes(true);
+  if (needed && def.inPlace) {
+    const lost = `the gradient of input ${needs.indexOf(true)} would be lost`;
+    throw new Error(`${def.name} writes in place and is not recorded, so that ${lost}; use noGrad, or detach the input`);
+  }
   for (const i of def.constants ?? []) {
     if (needs[i]) throw new Error(`${def.name}: input ${i} has no gradient; detach it`);
   }

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   add,
+  appendRows,
   backward,
   createReferenceBackend,
   div,
@@ -160,6 +161,22 @@ describe('recording', () => {
     using x = leaf([1, 2]);
     using _ = scope();
     expect(() => opaque([x], undefined)).toThrow(/test.opaque has no gradient/);
+  });
+
+  test('an op that writes in place refuses an input whose gradient would be lost', async () => {
+    using x = leaf([[1, 2]]);
+    using _ = scope();
+    const cache = tensor([
+      [0, 0],
+      [0, 0],
+    ]);
+    expect(() => appendRows(cache, mul(x, 2), { at: 0 })).toThrow(
+      'appendRows writes in place and is not recorded, so that the gradient of input 1 would be lost',
+    );
+    expect(() => appendRows(x, tensor([[3, 4]]), { at: 0 })).toThrow(/appendRows .* gradient of input 0/);
+    noGrad(() => appendRows(cache, mul(x, 2), { at: 0 }));
+    expect(await cache.data()).toEqual(Float64Array.of(2, 4, 0, 0));
+    expect(await x.data()).toEqual(Float64Array.of(1, 2));
   });
 });
 

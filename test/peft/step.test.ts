@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Backend, Rng, tensor, withContext } from '../../engine/index.ts';
+import { type Backend, Forest, noGrad, Rng, scope, tensor, withContext } from '../../engine/index.ts';
+import { KeyValueCache } from '../../models/cache.ts';
 import type { Example } from '../../peft/examples.ts';
 import { defaultLora } from '../../peft/lora.ts';
 import { PeftModel } from '../../peft/model.ts';
@@ -158,6 +159,22 @@ describeBackends('a step', (backendOf, kind) => {
       expect(withIt.evaluated).toBe(without.evaluated);
       expect(Math.abs(withIt.trained - withIt.evaluated)).toBeGreaterThan(1e-4);
     });
+  });
+
+  test('refuses to train through a cache, which gradients do not reach', async () => {
+    const peft = await adapted(backendOf(), 'lora', 0);
+    const { backend, config } = peft.model;
+    using cache = new KeyValueCache(config, 8, backend);
+    const forest = new Forest();
+    forest.add(-1, 3);
+    const rows = { forest, ids: [1, 2, 3], outputs: [2] };
+    await withContext({}, async () => {
+      using _ = scope();
+      expect(() => peft.forward(rows, { cache })).toThrow(/appendRows writes in place and is not recorded/);
+      noGrad(() => peft.forward(rows, { cache }));
+      expect(cache.length).toBe(3);
+    });
+    peft.dispose();
   });
 
   test('two trainings interleaved by await give what each gives alone', async () => {
