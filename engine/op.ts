@@ -124,7 +124,7 @@ export function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
   const needed = needs.includes(true);
   if (needed && def.inPlace) {
     const lost = `the gradient of input ${needs.indexOf(true)} would be lost`;
-    throw new Error(`${def.name} writes in place and is not recorded, so that ${lost}; use noGrad, or detach the input`);
+    throw new Error(`${def.name} writes in place and is not recorded, so that ${lost}; detach it or use noGrad`);
   }
   for (const i of def.constants ?? []) {
     if (needs[i]) throw new Error(`${def.name}: input ${i} has no gradient; detach it`);
