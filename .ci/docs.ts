@@ -3,7 +3,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { exitCodes } from '../cli/exit.ts';
 import { type DType, weightDTypes } from '../engine/dtype.ts';
-import { createReferenceBackend, createWasmBackend, registry, scope, withBackend } from '../engine/index.ts';
+import {
+  createCudaBackend,
+  createReferenceBackend,
+  createWasmBackend,
+  registry,
+  scope,
+  withBackend,
+} from '../engine/index.ts';
 import type { AnyOp } from '../engine/op.ts';
 import { seededGen } from '../test/support/gen.ts';
 
@@ -42,9 +49,12 @@ function runsOn(def: AnyOp, backends: readonly { name: string; kernels: readonly
 async function opTable(): Promise<string[]> {
   const wasm = await createWasmBackend({ threads: 1 });
   await wasm.close();
+  const simulated = await createCudaBackend({ device: 'cuda-sim' });
+  await simulated.close();
+  const backends = [wasm, { name: 'cuda', kernels: simulated.kernels }];
   const rows = [...registry.values()].map((def) => {
     const gradient = def.vjp ? 'yes' : def.inPlace ? 'in place' : '–';
-    return `| \`${def.name}\` | ${def.doc.replaceAll('|', '\\|')} | ${gradient} | ${types(def)} | ${runsOn(def, [wasm])} |`;
+    return `| \`${def.name}\` | ${def.doc.replaceAll('|', '\\|')} | ${gradient} | ${types(def)} | ${runsOn(def, backends)} |`;
   });
   return ['| op | what it computes | gradient | types of its inputs | runs on |', '|---|---|---|---|---|', ...rows];
 }

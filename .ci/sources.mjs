@@ -4,7 +4,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, posix } from 'node:path';
 
-/** The generated artefacts of this repository: where the record lies, and the sources (relative to `root`) that it covers. */
+/**
+ * The generated artefacts of this repository: where the record lies, and the sources that it covers: paths relative to
+ * `root`, or a pattern of the names of files right in it.
+ */
 export const artefacts = {
   wasm: {
     root: 'kernels/wasm',
@@ -12,11 +15,18 @@ export const artefacts = {
     sources: ['Cargo.toml', 'Cargo.lock', 'build.rs', '.cargo', 'src'],
     rebuild: 'npm run build:wasm',
   },
+  ptx: {
+    root: 'kernels/cuda',
+    record: 'kernels/cuda/ptx/SOURCES.sha256',
+    sources: /\.(cu|cuh)$|^(build|toolchain)\.mjs$/,
+    rebuild: 'npm run build:ptx',
+  },
 };
 
 /** One line a source file, `<sha256>  <path>`, in path order. Folders are walked; a source that does not exist has no line. */
 export function fingerprint({ root, sources }) {
-  const files = sources.flatMap((source) => walk(root, source)).sort();
+  const paths = sources instanceof RegExp ? readdirSync(root).filter((name) => sources.test(name)) : sources;
+  const files = paths.flatMap((path) => walk(root, path)).sort();
   return files.map((file) => `${sha256(join(root, file))}  ${file}\n`).join('');
 }
 

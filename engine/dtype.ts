@@ -20,6 +20,9 @@ export const dtypes = {
 } as const;
 
 export type DType = keyof typeof dtypes;
+/** Types that a model's activations come in. Ops compute in f32 and round what they write; bf16 runs on CUDA alone. */
+export const computeDTypes = ['f32', 'bf16'] as const;
+export type ComputeDType = (typeof computeDTypes)[number];
 /** Types a frozen weight may be stored in. */
 export type WeightDType = Exclude<DType, 'i32'>;
 

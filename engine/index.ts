@@ -1,5 +1,6 @@
 export { backward, grad } from './autograd.ts';
 export { type Backend, MissingKernelError, OutOfMemoryError } from './backend.ts';
+export { type CudaBackend, type CudaOptions, createCudaBackend } from './backends/cuda.ts';
 export { createReferenceBackend } from './backends/reference.ts';
 export { createWasmBackend } from './backends/wasm.ts';
 export { type DType, dtypes, isQuantized, type WeightDType } from './dtype.ts';

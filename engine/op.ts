@@ -1,5 +1,5 @@
 import { type Backend, type BufferRef, isReference, MissingKernelError, type Work } from './backend.ts';
-import { type DType, isQuantized } from './dtype.ts';
+import { type ComputeDType, type DType, isQuantized } from './dtype.ts';
 import { dequantize } from './quant.ts';
 import { context, scope, withContext } from './scope.ts';
 import { type Shape, size } from './shape.ts';
@@ -91,8 +91,13 @@ export interface OpDef<A = void> {
   inPlace?: true;
   /** Combinations of input dtypes that tests, parity and benchmarks run. Integer inputs count too. */
   dtypes: DType[][];
-  /** A random case for one of `dtypes`. Values stay 1e-3 away from kinks and ties. */
-  sample(gen: Gen, dtypes: DType[]): [inputs: Tensor[], attrs: A];
+  /**
+   * Inputs that are activations: f32 in `dtypes`, and all bf16 in a model that computes in bf16. Without the field the op
+   * knows f32 alone; an empty list says that only the output is an activation, whose type is an attribute.
+   */
+  activations?: readonly number[];
+  /** A random case for one of `combinations`. Values stay 1e-3 away from kinks and ties. */
+  sample(gen: Gen, dtypes: DType[], compute?: ComputeDType): [inputs: Tensor[], attrs: A];
   /** Sizes worth timing. */
   bench?(): [BenchInput[], A][];
   cost(specs: Spec[], attrs: A): { multiplyAdds: number; bytes: number };
@@ -100,6 +105,15 @@ export interface OpDef<A = void> {
 
 // biome-ignore lint/suspicious/noExplicitAny: the registry holds ops of every attribute type
 export type AnyOp = OpDef<any>;
+
+/** The combinations of input dtypes of an op that computes in `compute`. */
+export function combinations({ dtypes, activations }: AnyOp, compute: ComputeDType): DType[][] {
+  if (compute === 'f32') return dtypes;
+  if (!activations) return [];
+  const ofActivations = (d: DType[]): DType[] =>
+    d.map((dtype, i) => (dtype === 'f32' && activations.includes(i) ? compute : dtype));
+  return dtypes.map(ofActivations).filter((d, k) => activations.length === 0 || d.some((t, i) => t !== dtypes[k][i]));
+}
 
 /** All ops by name. */
 export const registry = new Map<string, AnyOp>();
@@ -257,8 +271,11 @@ function commonBackend(op: string, inputs: Tensor[]): Backend {
 }
 
 /** @throws TypeError where an input has a type that none of the op's combinations has in its place */
-function assertDTypes<A>({ name, dtypes }: OpDef<A>, specs: Spec[]): void {
+function assertDTypes<A>({ name, dtypes, activations = [] }: OpDef<A>, specs: Spec[]): void {
+  // Activations are bf16 together or not at all.
+  const bf16 = activations.length > 0 && activations.every((i) => i >= specs.length || specs[i].dtype === 'bf16');
   for (const [i, { dtype }] of specs.entries()) {
+    if (bf16 && activations.includes(i)) continue;
     // An op of any number of inputs lists a few of them.
     const beyond = dtypes.every((d) => i >= d.length);
     const inPlace = (d: DType[]): DType => d[beyond ? d.length - 1 : i];

@@ -129,6 +129,7 @@ const applyClamp = op<{ lo: number; hi: number }>({
     },
   ],
   dtypes: [['f32']],
+  activations: [0],
   // Values stay 0.5 away from 0, and the limit that applies lies within: no kink is near.
   sample: (gen, [dtype]) => {
     const x = gen.tensor([gen.dim(4), gen.dim(300, { zero: true })], { dtype, apart: 0.5 });

@@ -24,6 +24,7 @@ const applyAppendRows = op<{ at: number }>({
     return [{ kernel: `appendRows_${rows.dtype}`, outputs: [0], inputs: [1], ints, work: [n, 1, 1] }];
   },
   dtypes: [['f32', 'f32']],
+  activations: [0, 1],
   sample: (gen, [dtype]) => {
     const [T, at, left, row] = [gen.dim(9, { zero: true }), gen.int(0, 3), gen.int(0, 3), [gen.dim(3), gen.dim(65)]];
     return [[gen.tensor([at + T + left, ...row], { dtype }), gen.tensor([T, ...row], { dtype })], { at }];

@@ -44,11 +44,15 @@ const applyWhere = op<void>({
     return [{ kernel: `where_${specs[1].dtype}`, outputs: [0], inputs: [0, 1, 2], ints, work: [size(out), 1, 1] }];
   },
   dtypes: [['i32', 'f32', 'f32']],
-  sample: (gen) => {
+  activations: [1, 2],
+  sample: (gen, [, dtype]) => {
     const [m, n] = [gen.dim(5), gen.dim(40, { zero: true })];
     const shapes = [[m, n], [n], [m, 1]];
     const rotated = shapes.map((_, i) => shapes[(i + gen.int(0, 2)) % 3]);
-    return [[gen.ints(rotated[0], 0, 1), gen.tensor(rotated[1]), gen.tensor(rotated[2])], undefined];
+    return [
+      [gen.ints(rotated[0], 0, 1), gen.tensor(rotated[1], { dtype }), gen.tensor(rotated[2], { dtype })],
+      undefined,
+    ];
   },
   bench: () => [
     [[2048, 2048, 2048].map((rows, i) => ({ shape: [rows, 576], dtype: i === 0 ? 'i32' : 'f32' })), undefined],

@@ -88,6 +88,7 @@ export function unary(
       },
     ],
     dtypes: [['f32']],
+    activations: [0],
     sample: (gen, [dtype]) => [
       [
         gen.tensor([gen.dim(4), gen.dim(300, { zero: true })], {
@@ -142,6 +143,7 @@ export function binary(
       ];
     },
     dtypes: [['f32', 'f32']],
+    activations: [0, 1],
     sample: (gen, [da, db]) => {
       const [a, b] = broadcastPair(gen);
       return [[gen.tensor(a, { dtype: da, ...domain }), gen.tensor(b, { dtype: db, ...domain })], undefined];
@@ -230,6 +232,7 @@ const applyAccumulate = op<void>({
     },
   ],
   dtypes: [['f32', 'f32']],
+  activations: [0, 1],
   sample: (gen, [da, db]) => {
     const shape = [gen.dim(300)];
     return [[gen.tensor(shape, { dtype: da }), gen.tensor(shape, { dtype: db })], undefined];
@@ -251,6 +254,7 @@ const applyFill = op<number>({
     return [{ kernel: `fill_${a.dtype}`, outputs: [0], inputs: [], ints: [n], floats: [value], work: [n, 1, 1] }];
   },
   dtypes: [['f32']],
+  activations: [0],
   sample: (gen, [dtype]) => [[gen.tensor([gen.dim(300, { zero: true })], { dtype })], gen.int(-2, 2)],
   bench: () => [[[{ shape: [2048, 576], dtype: 'f32' }], 0]],
   cost: ([a]) => ({ multiplyAdds: 0, bytes: 4 * size(a.shape) }),

@@ -1,8 +1,9 @@
-import { byteLength, type DType, weightDTypes } from '../dtype.ts';
+import { byteLength, type ComputeDType, type DType, weightDTypes } from '../dtype.ts';
 import { elementsOf, op, type Spec } from '../op.ts';
 import { formatShape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { reshape } from './move.ts';
+import { cast } from './quant.ts';
 
 /**
  * Checks indices on the host before they are uploaded: kernels cannot throw.
@@ -24,12 +25,12 @@ function embeddingDims([weight, ids]: Spec[]): { T: number; V: number; C: number
   return { T: ids.shape[0], V: weight.shape[0], C: weight.shape[1] };
 }
 
-const applyEmbedding = op<void>({
+const applyEmbedding = op<{ to: ComputeDType }>({
   name: 'embedding',
-  doc: 'the rows of a matrix of any weight type that ids name, as f32',
-  outputs: (specs) => {
+  doc: 'the rows of a matrix of any weight type that ids name, as f32 or bf16',
+  outputs: (specs, { to }) => {
     const { T, C } = embeddingDims(specs);
-    return [{ shape: [T, C], dtype: 'f32' }];
+    return [{ shape: [T, C], dtype: to }];
   },
   reference: ([y], [weight, ids], specs) => {
     const { T, V, C } = embeddingDims(specs);
@@ -39,25 +40,29 @@ const applyEmbedding = op<void>({
     }
   },
   save: ([, ids]) => [ids],
-  vjp: (g, { saved: [ids], specs: [weight] }) => [scatterAdd(g, ids, weight.shape[0])],
-  launch: (specs) => {
+  // The gradient of an activation is one, too; that of a stored weight is f32.
+  vjp: (g, { saved: [ids], specs: [{ shape, dtype }] }) => [
+    scatterAdd(cast(g, dtype === 'bf16' ? 'bf16' : 'f32'), ids, shape[0]),
+  ],
+  launch: (specs, { to }) => {
     const { T, V, C } = embeddingDims(specs);
-    const kernel = `embedding_f32_${specs[0].dtype}`;
+    const kernel = `embedding_${to}_${specs[0].dtype}`;
     return [{ kernel, outputs: [0], inputs: [0, 1], ints: [T, C, V], work: [C, T, 1] }];
   },
   dtypes: weightDTypes.map((w): DType[] => [w, 'i32']),
-  sample: (gen, [dtype]) => {
+  activations: [],
+  sample: (gen, [dtype], to = 'f32') => {
     const C = dtype.endsWith('_k') ? 256 : dtype.startsWith('q') ? 32 * gen.int(1, 2) : gen.dim(33);
     const V = gen.dim(17);
-    return [[gen.tensor([V, C], { dtype }), gen.ints([gen.dim(33, { zero: true })], 0, V - 1)], undefined];
+    return [[gen.tensor([V, C], { dtype }), gen.ints([gen.dim(33, { zero: true })], 0, V - 1)], { to }];
   },
   bench: () =>
-    (['f32', 'q8_0'] as const).map((dtype): [Spec[], undefined] => [
+    (['f32', 'q8_0'] as const).map((dtype): [Spec[], { to: ComputeDType }] => [
       [
         { shape: [49152, 576], dtype },
         { shape: [2048], dtype: 'i32' },
       ],
-      undefined,
+      { to: 'f32' },
     ]),
   cost: (specs) => {
     const { T, C } = embeddingDims(specs);
@@ -66,20 +71,21 @@ const applyEmbedding = op<void>({
 });
 
 /**
- * weight [V, C] of any stored type, ids i32 [T] → f32 [T, C]. Ids are checked where they are made (`checkIndices`);
+ * weight [V, C] of any stored type, ids i32 [T] → [T, C] in f32 or bf16. Ids are checked where they are made (`checkIndices`);
  * the row of an id outside [0, V) becomes NaN.
  * @throws ShapeError when the shapes do not fit
  */
-export const embedding = (weight: Tensor, ids: Tensor): Tensor => applyEmbedding([weight, ids], undefined);
+export const embedding = (weight: Tensor, ids: Tensor, to: ComputeDType = 'f32'): Tensor =>
+  applyEmbedding([weight, ids], { to });
 
 /**
- * Rows of x [N, …] by their indices i32 [M] → [M, …].
+ * Rows of x [N, …] by their indices i32 [M] → [M, …], in x's type where that is f32 or bf16, else in f32.
  * @throws ShapeError when x has no axis or rows more than one
  */
 export function gather(x: Tensor, rows: Tensor): Tensor {
   if (x.ndim === 0) throw new ShapeError('gather: a scalar has no rows');
   const [N, ...row] = x.shape;
-  if (x.ndim === 2) return embedding(x, rows);
+  if (x.ndim === 2) return embedding(x, rows, x.dtype === 'bf16' ? 'bf16' : 'f32');
   return reshape(embedding(reshape(x, [N, size(row)]), rows), [...rows.shape, ...row]);
 }
 
@@ -109,14 +115,15 @@ const applyScatterAdd = op<{ N: number }>({
   vjp: (g, { saved: [rows] }) => [gather(g, rows)],
   launch: (specs, { N }) => {
     const { M, C } = scatterDims(specs);
-    return [{ kernel: 'scatterAdd_f32', outputs: [0], inputs: [0, 1], ints: [M, C, N], work: [C, N, 1] }];
+    return [{ kernel: `scatterAdd_${specs[0].dtype}`, outputs: [0], inputs: [0, 1], ints: [M, C, N], work: [C, N, 1] }];
   },
   contraction: ([x]) => x.shape[0],
   dtypes: [['f32', 'i32']],
-  sample: (gen) => {
+  activations: [0],
+  sample: (gen, [dtype]) => {
     const [M, N] = [gen.dim(33, { zero: true }), gen.dim(17)];
     const row = gen.int(0, 1) ? [gen.dim(300)] : [2, gen.dim(33)];
-    return [[gen.tensor([M, ...row]), gen.ints([M], 0, N - 1)], { N }];
+    return [[gen.tensor([M, ...row], { dtype }), gen.ints([M], 0, N - 1)], { N }];
   },
   bench: () => [
     [

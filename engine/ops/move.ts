@@ -82,11 +82,12 @@ const applySlice = op<Range>({
     return [{ kernel: `copyRows_${dtype}`, outputs: [0], inputs: [0], ints, work: [taken, outer, 1] }];
   },
   dtypes: [['f32'], ['i32']],
+  activations: [0],
   sample: (gen, [dtype]) => {
     const shape = [gen.dim(5), gen.dim(9), gen.dim(33)];
     const axis = gen.int(0, 2);
     const from = gen.int(0, shape[axis]);
-    const x = dtype === 'i32' ? gen.ints(shape, -9, 9) : gen.tensor(shape);
+    const x = dtype === 'i32' ? gen.ints(shape, -9, 9) : gen.tensor(shape, { dtype });
     return [[x], { axis, from, to: gen.int(from, shape[axis]) }];
   },
   bench: () => [[[{ shape: [2048, 576], dtype: 'f32' }], { axis: 1, from: 64, to: 512 }]],
@@ -155,12 +156,13 @@ const applyConcat = op<{ axis: number }>({
     ['f32', 'f32', 'f32'],
     ['i32', 'i32'],
   ],
+  activations: [0, 1, 2],
   sample: (gen, dtypes) => {
     const shape = [gen.dim(5), gen.dim(33)];
     const axis = gen.int(0, 1);
     const inputs = dtypes.map((dtype) => {
       const own = shape.with(axis, gen.dim(17, { zero: true }));
-      return dtype === 'i32' ? gen.ints(own, -9, 9) : gen.tensor(own);
+      return dtype === 'i32' ? gen.ints(own, -9, 9) : gen.tensor(own, { dtype });
     });
     return [inputs, { axis }];
   },
@@ -217,10 +219,11 @@ const applyTranspose = op<readonly [number, number]>({
     return [{ kernel: `transpose_${dtype}`, outputs: [0], inputs: [0], ints, work: [size(shape), 1, 1] }];
   },
   dtypes: [['f32'], ['i32']],
+  activations: [0],
   sample: (gen, [dtype]) => {
     const shape = [gen.dim(3), gen.dim(17), gen.dim(3), gen.dim(17, { zero: true })];
     const a = gen.int(0, 2);
-    return [[dtype === 'i32' ? gen.ints(shape, -9, 9) : gen.tensor(shape)], [a, gen.int(a + 1, 3)]];
+    return [[dtype === 'i32' ? gen.ints(shape, -9, 9) : gen.tensor(shape, { dtype })], [a, gen.int(a + 1, 3)]];
   },
   bench: () => [[[{ shape: [2048, 576], dtype: 'f32' }], [0, 1]]],
   cost: ([x]) => ({ multiplyAdds: 0, bytes: 8 * size(x.shape) }),

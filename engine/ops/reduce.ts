@@ -36,8 +36,13 @@ const applySumTo = op<Shape>({
     ];
   },
   dtypes: [['f32']],
+  activations: [0],
   sample: (gen, [dtype]) => {
-    const [m, n] = [gen.dim(20, { zero: true }), gen.dim(40, { zero: true })];
+    // Some sums are so long that kernels cut them into pieces.
+    const long = gen.int(0, 2) === 0;
+    const [m, n] = long
+      ? [gen.int(100, 300), gen.int(11, 20)]
+      : [gen.dim(20, { zero: true }), gen.dim(40, { zero: true })];
     const to = [[n], [m, 1], [], [m, n], [1, 1]][gen.int(0, 4)];
     return [[gen.tensor([m, n], { dtype })], to];
   },
@@ -77,6 +82,7 @@ const applyExpand = op<Shape>({
     ];
   },
   dtypes: [['f32']],
+  activations: [0],
   sample: (gen, [dtype]) => {
     const [m, n] = [gen.dim(20, { zero: true }), gen.dim(40, { zero: true })];
     return [[gen.tensor([[n], [m, 1], [], [1, n]][gen.int(0, 3)], { dtype })], [m, n]];

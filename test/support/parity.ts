@@ -1,45 +1,86 @@
 import { isReference } from '../../engine/backend.ts';
-import { isQuantized } from '../../engine/dtype.ts';
+import { type ComputeDType, type DType, dtypes, isQuantized } from '../../engine/dtype.ts';
 import { type Backend, backward, fromBytes, noGrad, parameter, type Tensor, tensor } from '../../engine/index.ts';
-import { type AnyOp, apply, execute } from '../../engine/op.ts';
+import { type AnyOp, apply, combinations, execute } from '../../engine/op.ts';
 import { size } from '../../engine/shape.ts';
 import { differentiable, host } from './gradcheck.ts';
 
-/** The same tensor on another backend. Inputs of tests are exact in every backend's precision. */
-export async function moved(t: Tensor, backend: Backend): Promise<Tensor> {
-  if (isQuantized(t.dtype)) return fromBytes(await t.bytes(), t.shape, t.dtype, backend);
-  return tensor(await t.data(), t.shape, { dtype: t.dtype, backend });
+/**
+ * The same tensor on another backend, `shift` elements into its storage. Inputs of tests are exact in every backend's
+ * precision.
+ */
+export async function moved(t: Tensor, backend: Backend, shift = 0): Promise<Tensor> {
+  const { dtype, shape } = t;
+  if (isQuantized(dtype)) return fromBytes(await t.bytes(), shape, dtype, backend);
+  const values = await t.data();
+  if (shift === 0) return tensor(values, shape, { dtype, backend });
+  return tensor([...new Array<number>(shift).fill(0), ...values], { dtype, backend }).view(
+    shape,
+    shift * dtypes[dtype].bytes,
+  );
 }
 
 const absolute = (t: Tensor): Tensor => {
   if (t.dtype === 'i32' || isQuantized(t.dtype)) return t;
-  return tensor(host(t).map(Math.abs), t.shape, { backend: t.backend });
+  return tensor(host(t).map(Math.abs), t.shape, { dtype: t.dtype, backend: t.backend });
 };
+
+/** One case of the derived suite: an op, the types of its inputs, the type of its activations. */
+export interface ParityCase {
+  def: AnyOp;
+  dtypes: DType[];
+  compute: ComputeDType;
+  name: string;
+}
+
+/** Every op × combination of types, for backends that compute in these types. */
+export const parityCases = (ops: Iterable<AnyOp>, computes: readonly ComputeDType[]): ParityCase[] =>
+  [...ops].flatMap((def) =>
+    computes.flatMap((compute) =>
+      combinations(def, compute).map((dtypes) => ({
+        def,
+        dtypes,
+        compute,
+        name: `${def.name}(${dtypes.join(', ')})${compute === 'f32' ? '' : ` in ${compute}`}`,
+      })),
+    ),
+  );
+
+/** 16·2⁻²⁴ of an f32 result; a bf16 result is rounded to 8 bits once or twice on its way. */
+const precision = { f32: 16 * 2 ** -24, bf16: 2 * 2 ** -8 };
 
 /**
  * How much rounding an output element may show, in f32: 16·2⁻²⁴·√K·Σ|a||b| for a contraction (the op run on absolute
- * values is an upper bound of Σ|a||b|), 16 ulp of the row's largest |output| for the rest.
+ * values is an upper bound of Σ|a||b|), 16 ulp of the row's largest |output| for the rest. Sums of bf16 products are f32:
+ * what shows is the rounding of operands and result, with no √K.
  */
-function allowances(def: AnyOp, inputs: Tensor[], attrs: unknown, outputs: Tensor[], needs: boolean[]): Float64Array[] {
-  const ulp = 2 ** -24;
+function allowances(
+  def: AnyOp,
+  inputs: Tensor[],
+  attrs: unknown,
+  outputs: Tensor[],
+  needs: boolean[],
+  compute: ComputeDType,
+): Float64Array[] {
+  const relative = precision[compute];
   const specs = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
   if (def.contraction) {
-    const K = Math.max(1, def.contraction(specs, attrs));
+    const K = compute === 'f32' ? Math.max(1, def.contraction(specs, attrs)) : 1;
     const sums = noGrad(() => execute(def, inputs.map(absolute), attrs, needs));
     return outputs.map((o, k) => {
       // Quantised weights keep their signs: bound their absolute sum by that of the row's largest output, too.
       const rowMax = rowMaxima(o);
-      return host(sums[k]).map((s, i) => 16 * ulp * Math.sqrt(K) * Math.max(Math.abs(s), rowMax[i]));
+      return host(sums[k]).map((s, i) => relative * Math.sqrt(K) * Math.max(Math.abs(s), rowMax[i]));
     });
   }
-  return outputs.map((o) => rowMaxima(o).map((m) => 16 * ulp * m));
+  return outputs.map((o) => rowMaxima(o).map((m) => relative * m));
 }
 
 /** The same for tensors that an op overwrites: sums with what stood there may cancel, so that counts as well. */
-function overwriteAllowances(before: Float64Array[], after: Tensor[]): Float64Array[] {
+function overwriteAllowances(before: Float64Array[], after: Tensor[], compute: ComputeDType): Float64Array[] {
   return after.map((t, k) => {
     const largest = rowMaxima(t, before[k]);
-    return rowMaxima(t).map((m, i) => 16 * 2 ** -24 * Math.max(m, largest[i]));
+    return rowMaxima(t).map((m, i) => precision[compute] * Math.max(m, largest[i]));
   });
 }
 
@@ -61,18 +102,26 @@ function rowMaxima(t: Tensor, values = host(t)): Float64Array {
  * tensor it is given.
  * @throws Error naming the first element that differs
  */
-export async function checkParity(def: AnyOp, inputs: Tensor[], attrs: unknown, backend: Backend): Promise<void> {
+export async function checkParity(
+  def: AnyOp,
+  inputs: Tensor[],
+  attrs: unknown,
+  backend: Backend,
+  { compute = 'f32', shift = 0 }: { compute?: ComputeDType; shift?: number } = {},
+): Promise<void> {
   const needs = differentiable(
     def,
     inputs.map((t) => t.dtype),
   );
-  const device = await Promise.all(inputs.map((t) => moved(t, backend)));
+  const device = await Promise.all(inputs.map((t) => moved(t, backend, shift)));
   const composite = !def.launch && !def.view;
   const before = def.inPlace ? inputs.map((t) => host(t).slice()) : [];
   const results = execute(def, inputs, attrs, needs);
   const deviceResults = execute(def, device, attrs, needs, !composite);
   const [expected, found] = def.inPlace ? [inputs, device] : [results, deviceResults];
-  const allowed = def.inPlace ? overwriteAllowances(before, expected) : allowances(def, inputs, attrs, expected, needs);
+  const allowed = def.inPlace
+    ? overwriteAllowances(before, expected, compute)
+    : allowances(def, inputs, attrs, expected, needs, compute);
   for (const [k, e] of expected.entries()) {
     const values = await found[k].data();
     const wanted = host(e);

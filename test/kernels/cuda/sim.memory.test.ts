@@ -1,5 +1,6 @@
 // Loads, stores, atomics and copies in every space, and module variables.
 import { describe, expect, it } from 'vitest';
+import { ArgumentBlock, openSimulator } from '../../../kernels/cuda/runtime/src/index.ts';
 import { entry, launch } from './support/launch.ts';
 
 const single = (body: string, inputs: (Uint32Array | BigInt64Array | Float32Array)[], threads = 1, header = '') => {
@@ -49,6 +50,24 @@ describe('loads and stores', () => {
     const out = new Uint32Array([0xffffffff, 0]);
     single(`mov.u32 %r0, 0x55667788; ${store}`, [out]);
     expect(out[0]).toBe(expected);
+  });
+  it.each([
+    ['u32', 0xffffffffn],
+    ['s32', -1n],
+    ['u16', 0xffffn],
+    ['s16', -1n],
+    ['u8', 0xffn],
+    ['s8', -1n],
+  ])('ld.param.%s widens into a 64-bit register', (type, expected) => {
+    const ptx = `.version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 x) { .reg .b64 %d<2>;
+      ld.param.u64 %d0, [p]; ld.param.${type} %d1, [x]; st.global.b64 [%d0], %d1; ret; }`;
+    using device = openSimulator();
+    using module = device.loadModule(ptx);
+    const [out, found] = [device.alloc(8), new BigInt64Array(1)];
+    const args = new ArgumentBlock().pointer(out).i32(-1).bytes;
+    device.launch(module.getFunction('k'), [1, 1, 1], [1, 1, 1], 0, args);
+    device.readAsync(new Uint8Array(found.buffer), out);
+    expect(found[0]).toBe(expected);
   });
   it('generic addresses reach shared, local and global memory', () => {
     const out = new Uint32Array(4);

@@ -193,7 +193,8 @@ function loadParam(
     const at = Number(o) + k * size;
     if (size === 8) {
       e.setLoaded64(d, e.uniform(`PI[${at / 4}]`), e.uniform(`PI[${at / 4 + 1}]`), e.uniform(`PD[${at / 8}]`));
-    } else if (size === 4) e.setLoaded32(d, e.uniform(`PI[${at / 4}]`), e.uniform(`PF[${at / 4}]`));
+    } else if (size === 4 && !(d.kind === 'register' && d.register.bits === 64))
+      e.setLoaded32(d, e.uniform(`PI[${at / 4}]`), e.uniform(`PF[${at / 4}]`));
     else loadElement(e, 'P', type, d, String(at), 0);
   }
 }

@@ -1,0 +1,84 @@
+// How a launch of an op becomes launches of PTX entries. README.md states the rules.
+import type { Dim3 } from './runtime/src/runtime.ts';
+
+/** A launch as ops state it (`Backend.launch`), without its buffers. */
+export interface Call {
+  readonly ints: readonly number[];
+  readonly floats: readonly number[];
+  readonly work: Dim3;
+}
+
+/** What a kernel may adapt to, beside the shapes; never the order in which it sums. */
+export interface Circumstances {
+  /** Largest power of two, at most 256, that all buffers' addresses are multiples of. */
+  readonly alignment: number;
+  /** 75, 80, 90 … */
+  readonly computeCapability: number;
+  /** Bytes of shared memory that a block may have. */
+  readonly sharedBytes: number;
+  readonly multiprocessors: number;
+}
+
+/** One entry over a grid. It gets all buffers, the scratch memory where the kernel has any, ints and floats. */
+export interface Phase {
+  readonly entry: string;
+  /** An extent of 0 skips the phase. Only x may exceed 65535. */
+  readonly grid: Dim3;
+  readonly block: Dim3;
+  /** Dynamic shared memory. */
+  readonly sharedBytes?: number;
+  /** In place of the call's ints. */
+  readonly ints?: readonly number[];
+}
+
+export interface Kernel {
+  /** Scratch memory; where this is present, every phase has a pointer to it after its buffers (null for 0 bytes). */
+  readonly scratchBytes?: (call: Call) => number;
+  /** Run one after another: each sees what those before it wrote. */
+  phases(call: Call, circumstances: Circumstances): readonly Phase[];
+}
+
+/** The kernels of a .cu file by their names in ops' launches, `op_compute[_weight]`. */
+export type Family = Readonly<Record<string, Kernel>>;
+
+/** Types that activations come in; sm_75 knows f32 alone. */
+export const computeTypes = ['f32', 'bf16'] as const;
+
+/** `op_type` for all ops and types. */
+export function each(ops: readonly string[], types: readonly string[], make: (name: string) => Kernel): Family {
+  const names = ops.flatMap((op) => types.map((type) => `${op}_${type}`));
+  return Object.fromEntries(names.map((name) => [name, make(name)]));
+}
+
+export const ceilDiv = (n: number, d: number): number => Math.ceil(n / d);
+
+/** A phase of `count` threads in blocks of 256. */
+export function threads(entry: string, count: number, ints?: readonly number[]): Phase {
+  return { entry, grid: [ceilDiv(count, 256), 1, 1], block: [256, 1, 1], ints };
+}
+
+/** A kernel of one phase, named as its entry. */
+export const single =
+  (phase: (name: string, call: Call, circumstances: Circumstances) => Phase) =>
+  (name: string): Kernel => ({ phases: (call, circumstances) => [phase(name, call, circumstances)] });
+
+/** MAX_RANK of broadcast.cuh, MAX_AXES of reduce.cu. */
+const MAX_RANK = 6;
+
+/** Values in the last places of an array of MAX_RANK. @throws RangeError when there are more */
+export function rightAligned(values: readonly number[], filler: number): number[] {
+  if (values.length > MAX_RANK) {
+    throw new RangeError(`${values.length} axes that cannot be joined: CUDA kernels take up to ${MAX_RANK}`);
+  }
+  return [...new Array<number>(MAX_RANK - values.length).fill(filler), ...values];
+}
+
+/** broadcast.cuh's `Broadcast` from an op's ints: rank, extents, each input's strides. */
+function packBroadcast([rank, ...rest]: readonly number[]): number[] {
+  const arrays = Array.from({ length: rest.length / rank }, (_, k) => rest.slice(k * rank, (k + 1) * rank));
+  return [rank, ...arrays.flatMap((values, k) => rightAligned(values, k === 0 ? 1 : 0))];
+}
+
+/** A broadcast kernel whose threads have `run` elements each. */
+export const broadcast = (run: number): ((name: string) => Kernel) =>
+  single((name, { ints, work }) => threads(name, ceilDiv(work[0], run), packBroadcast(ints)));

@@ -1,0 +1,79 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ComputeDType } from '../../engine/dtype.ts';
+import {
+  type Backend,
+  createReferenceBackend,
+  MissingKernelError,
+  memory,
+  registry,
+  scope,
+  withBackend,
+} from '../../engine/index.ts';
+import { fastCheckGen } from './gen.ts';
+import { checkParity, parityCases } from './parity.ts';
+
+const reference = createReferenceBackend();
+
+type TestedBackend = Backend & { readonly kernels: readonly string[]; close(): Promise<void> };
+
+interface ParityOptions<B extends TestedBackend> {
+  open(): Promise<B>;
+  /** Types that the backend computes in. */
+  computes: readonly ComputeDType[];
+  /** Random cases for every op × types. */
+  runs: number;
+  /** Fixes the cases, where the suite says that they reach all there is. */
+  seed?: number;
+  /** Inputs begin so many elements into their storages in every second case, so that no kernel relies on alignment. */
+  shift?: number;
+  /** A kernel that is not written yet skips its test, which says so, in place of failing it. */
+  incomplete?: boolean;
+  /** More tests, which run after all others. */
+  afterwards?(backend: () => B): void;
+}
+
+/** The suite derived from the registry: a backend's kernels agree with the float64 reference, and all of them are launched. */
+export function describeParity<B extends TestedBackend>(name: string, options: ParityOptions<B>): void {
+  describe(name, () => {
+    let backend: B;
+    const launched = new Set<string>();
+    beforeAll(async () => {
+      backend = await options.open();
+      const { launch } = backend;
+      backend.launch = (kernel, ...rest) => {
+        launched.add(kernel);
+        launch.call(backend, kernel, ...rest);
+      };
+    });
+    afterAll(() => backend.close());
+
+    test.for(parityCases(registry.values(), options.computes))('$name', ({ def, dtypes, compute }, context) =>
+      withBackend(reference, async () => {
+        const before = memory().tensors;
+        let runs = 0;
+        const property = fc.asyncProperty(fc.gen(), async (g) => {
+          using _ = scope();
+          const shift = runs++ % 2 === 1 ? options.shift : 0;
+          await checkParity(def, ...def.sample(fastCheckGen(g, reference), dtypes, compute), backend, {
+            compute,
+            shift,
+          });
+        });
+        try {
+          await fc.assert(property, { numRuns: options.runs, seed: options.seed });
+        } catch (error) {
+          const { cause } = error as Error;
+          if (options.incomplete && cause instanceof MissingKernelError) context.skip(cause.message);
+          throw error;
+        }
+        expect(memory().tensors, 'tensors leaked').toBe(before);
+      }),
+    );
+
+    test('every kernel is launched by some op', () => {
+      expect(backend.kernels.filter((k) => !launched.has(k))).toEqual([]);
+    });
+    options.afterwards?.(() => backend);
+  });
+}
