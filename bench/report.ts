@@ -73,9 +73,3 @@ export async function writeJson(file: string | undefined, value: unknown): Promi
   await writeFile(file, `${JSON.stringify(value, null, 2)}\n`);
   console.log(`\nwritten to ${file}`);
 }
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}

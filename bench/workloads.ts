@@ -1,18 +1,13 @@
 // The workloads of `npm run bench:step`.
-import { createWasmBackend, memory, type Observer, Rng, resetPeak, withContext } from '../engine/index.ts';
-import { openCheckpoint } from '../models/checkpoint/index.ts';
+import { memory, type Observer, Rng, resetPeak, withContext } from '../engine/index.ts';
 import { generateBatch } from '../models/generate.ts';
-import { LlamaModel } from '../models/llama.ts';
-import { resolveModel } from '../models/pull/index.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import { labelledRows, loadData } from '../peft/data.ts';
 import { evaluate } from '../peft/evaluate.ts';
-import { defaultLora } from '../peft/lora.ts';
-import { PeftModel } from '../peft/model.ts';
 import { Classification, type Labelled } from '../peft/task.ts';
 import { defaultInstruction } from '../peft/template.ts';
-import { Trainer } from '../peft/train.ts';
-import { median } from './report.ts';
+import { type AdapterName, describeBackend, openSession, openTrainer, type Session } from './session.ts';
+import { median } from './statistics.ts';
 
 export interface Settings {
   model: string;
@@ -48,6 +43,7 @@ export interface Measured {
   tokens: number;
   computed: number;
   longest: number;
+  microBatch?: number;
   /** The most the process ever held, and the most its tensors did. */
   peakBytes: number;
   tensorBytes: number;
@@ -59,11 +55,12 @@ interface Prepared {
   unit: string;
   reviews: number;
   tokens: number;
+  /** Of a training step: the reviews that are computed at once. */
+  microBatch?: number;
   run(): Promise<number>;
 }
 
-interface Setting extends Settings {
-  peft: PeftModel;
+interface Setting extends Settings, Session {
   task: Classification;
   reviews: Labelled[];
 }
@@ -72,47 +69,25 @@ const sequenceTokens = (reviews: readonly Labelled[]): number =>
   reviews.reduce((n, { example: e }) => n + e.shared.length + e.prompt.length + e.answer.length, 0);
 
 /** One optimizer step a unit, on the same batch: a trainer with as many epochs as there will be units. */
-function training({ peft, reviews, ...s }: Setting): Prepared {
-  const trainer = new Trainer(
-    peft,
-    reviews.map((r) => r.example),
-    {
-      epochs: s.steps + 2,
-      batchSize: s.batch,
-      microBatch: s.batch,
-      seed: 0,
-      lr: 1e-4,
-      schedule: 'constant',
-      warmup: 0,
-      weightDecay: 0,
-      sharePrefix: s.sharePrefix,
-      recompute: s.recompute,
-      settle: () => true,
-    },
-  );
-  const steps = trainer.run();
-  const run = async (): Promise<number> => {
-    const { value, done } = await steps.next();
-    if (done) throw new Error('the trainer has no step left');
-    return value.tokens;
+const training =
+  (adapter: AdapterName) =>
+  async ({ reviews, ...s }: Setting): Promise<Prepared> => {
+    const examples = reviews.map((r) => r.example);
+    const { trainer, microBatch } = await openTrainer(s, adapter, examples, { ...s, epochs: s.steps + 2 });
+    const steps = trainer.run();
+    const run = async (): Promise<number> => {
+      const { value, done } = await steps.next();
+      if (done) throw new Error('the trainer has no step left');
+      return value.tokens;
+    };
+    return { unit: 'step', reviews: reviews.length, tokens: sequenceTokens(reviews), microBatch, run };
   };
-  return { unit: 'step', reviews: reviews.length, tokens: sequenceTokens(reviews), run };
-}
 
 /** What can be measured, by name: adds an adapter and says what a unit is. */
 export const workloads: Record<string, (s: Setting) => Prepared | Promise<Prepared>> = {
-  lora(s) {
-    s.peft.addLora(defaultLora, new Rng(0));
-    return training(s);
-  },
-  'lora-all'(s) {
-    s.peft.addLora({ ...defaultLora, targetModules: 'all-linear' }, new Rng(0));
-    return training(s);
-  },
-  async prompt(s) {
-    await s.peft.addPrompt({ virtualTokens: 8, init: 'random' }, new Rng(0));
-    return training(s);
-  },
+  lora: training('lora'),
+  'lora-all': training('lora-all'),
+  prompt: training('prompt'),
   eval({ peft, task, reviews: answered }) {
     const reviews = answered.map(({ example, label }) => ({ example: { ...example, answer: [] }, label }));
     const computed = reviews.reduce((n, { example }) => n + example.prompt.length, reviews[0].example.shared.length);
@@ -179,13 +154,10 @@ async function timeByOp(run: () => Promise<unknown>): Promise<OpTime[]> {
 
 /** Loads the model, runs one unit to warm up, `steps` that are timed, and one with a clock around every op. */
 export async function measure(workload: string, settings: Settings): Promise<Measured> {
-  const backend = await createWasmBackend({ threads: settings.threads, revectorize: settings.revectorize });
-  const checkpoint = await openCheckpoint(await resolveModel(settings.model));
-  const { task, reviews } = await readReviews(settings, await checkpoint.tokenizer());
-  const peft = new PeftModel(await LlamaModel.load(checkpoint, backend));
-  await checkpoint.close();
+  const session = await openSession(settings);
+  const { task, reviews } = await readReviews(settings, session.tokenizer);
   resetPeak();
-  const { unit, run, ...amounts } = await workloads[workload]({ ...settings, peft, task, reviews });
+  const { unit, run, ...amounts } = await workloads[workload]({ ...settings, ...session, task, reviews });
   await run();
   const times: number[] = [];
   let computed = 0;
@@ -198,12 +170,12 @@ export async function measure(workload: string, settings: Settings): Promise<Mea
   const peakBytes = process.resourceUsage().maxRSS * 1024;
   const tensorBytes = memory().peakBytes;
   const ops = await timeByOp(run);
-  const { build, threads, revectorize } = backend.info;
+  const { backend } = session;
   await backend.close();
   return {
     workload,
     unit,
-    backend: `wasm ${build}, ${threads} thread${threads === 1 ? '' : 's'}, revectorizer ${revectorize ? 'on' : 'off'}`,
+    backend: describeBackend(backend),
     seconds: median(times),
     fastest: Math.min(...times),
     ...amounts,

@@ -1,0 +1,78 @@
+// What the parts of `npm run bench:peers` find, as its JSON file holds it: a part that was measured takes the place of what the
+// file held of it, the other parts stay.
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { replaceFile } from '../../engine/file.ts';
+import type { Machine } from '../report.ts';
+import type { Product } from './products.ts';
+import type { Turn } from './sides.ts';
+
+/** Rates of one library with one product, a value a round; a round measures every library once. */
+export interface ProductRates extends Product {
+  threads: number;
+  /** A library or a limit; `weight` tells ours apart. */
+  engine: string;
+  weight: string;
+  gflops: number[];
+}
+
+/** Both sides took turns with the same reviews. */
+export interface Pairs {
+  /** What computes, and tokens of all reviews without padding. */
+  ours: { description: string; tokens: number };
+  theirs: { description: string; tokens: number };
+  batch: number;
+  maxLength: number;
+  /** Optimizer steps, or batches that are scored, of a turn. */
+  steps: number;
+  threads: number;
+  pairs: { ours: Turn; theirs: Turn }[];
+}
+
+export interface PeakMemory {
+  side: 'lorikeet' | 'transformers';
+  job: string;
+  dtype: string;
+  loadedBytes: number;
+  peakBytes: number;
+}
+
+/** Step time by tokens of a review. */
+export interface Lengths {
+  batch: number;
+  points: { length: number; seconds: number; microBatch: number }[];
+}
+
+interface Parts {
+  /** `versions` of the libraries, or why one could not be measured. */
+  gemm: { versions: Record<string, string>; rates: ProductRates[] };
+  weights: { rates: ProductRates[] };
+  train: Pairs;
+  'train-bf16': Pairs;
+  prompt: Pairs;
+  eval: Pairs;
+  'eval-bf16': Pairs;
+  memory: { processes: PeakMemory[] };
+  /** Ours with all threads against ours with one. */
+  scaling: Pairs;
+  length: { series: Lengths[] };
+}
+export type PartName = keyof Parts;
+
+/** When, where and with which sources a part was measured. */
+interface Origin {
+  machine: Machine;
+  commit: string;
+  command: string;
+}
+export type Results = { [P in PartName]?: Parts[P] & { origin: Origin } };
+
+export function readResults(file: string): Results {
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results) : {};
+}
+
+export async function saveResults(file: string, results: Results): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  await replaceFile(file, (handle) => handle.writeFile(`${JSON.stringify(results, null, 2)}\n`));
+}
