@@ -206,6 +206,7 @@ function compute<A>(
     def.reference(written, inputs.map(arrays), specs, attrs, needs);
     return result;
   }
+  let cause: MissingKernelError | undefined;
   if (!isReference(backend) && def.launch) {
     try {
       runLaunches(def, backend, inputs, outputs, specs, attrs, needs);
@@ -215,10 +216,11 @@ function compute<A>(
         if (!def.inPlace) for (const t of outputs) t.dispose();
         throw error;
       }
+      cause = error;
     }
   }
   if (!def.define || kernelsOnly || outputs.length > 1) {
-    throw new Error(`${def.name} has neither a kernel nor a definition on backend ${backend.name}`);
+    throw new Error(`${def.name} has neither a kernel nor a definition on backend ${backend.name}`, { cause });
   }
   outputs[0].dispose();
   using inner = scope();
