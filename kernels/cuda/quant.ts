@@ -1,14 +1,13 @@
-import { ceilDiv, computeTypes, each, type Family, single, threads } from './table.ts';
+import { ceilDiv, computeTypes, each, type Family, single, threads, weightTypes } from './table.ts';
 
-const floats = ['f32', 'f16', 'bf16'];
 const from = (types: readonly string[]): string[] => computeTypes.flatMap((T) => types.map((W) => `${T}_${W}`));
 
-/** Four neighbours a thread. ints: rows, columns */
-const cast = single((name, { work }) => threads(name, ceilDiv(work[0], 4)));
+/** Four neighbours a thread; rows are whole blocks, so that all of them are one. ints: rows, columns */
+const cast = single((name, { work: [n] }) => threads(name, ceilDiv(n, 4), [1, n]));
 /** Four neighbours a thread. ints: T, C, V */
 const embedding = single((name, { ints: [T, C] }) => threads(name, T * ceilDiv(C, 4)));
 
 export const quant: Family = {
-  ...each(['cast'], from([...floats, 'i32']), cast),
-  ...each(['embedding'], from(floats), embedding),
+  ...each(['cast'], from([...weightTypes, 'i32']), cast),
+  ...each(['embedding'], from(weightTypes), embedding),
 };

@@ -44,6 +44,11 @@ export type Family = Readonly<Record<string, Kernel>>;
 /** Types that activations come in; sm_75 knows f32 alone. */
 export const computeTypes = ['f32', 'bf16'] as const;
 
+/** llama.cpp's block formats. */
+export const blockTypes = ['q8_0', 'q4_0', 'q4_1', 'q5_0', 'q5_1', 'q4_k', 'q5_k', 'q6_k'] as const;
+/** Types that weights are stored in. */
+export const weightTypes = ['f32', 'f16', 'bf16', ...blockTypes] as const;
+
 /** `op_type` for all ops and types. */
 export function each(ops: readonly string[], types: readonly string[], make: (name: string) => Kernel): Family {
   const names = ops.flatMap((op) => types.map((type) => `${op}_${type}`));
@@ -61,6 +66,18 @@ export function threads(entry: string, count: number, ints?: readonly number[]):
 export const single =
   (phase: (name: string, call: Call, circumstances: Circumstances) => Phase) =>
   (name: string): Kernel => ({ phases: (call, circumstances) => [phase(name, call, circumstances)] });
+
+/** A kernel of flat.cuh: 16 bytes of elements a thread. */
+export const flat: (name: string) => Kernel = single((name, { work }) =>
+  threads(name, ceilDiv(work[0], name.endsWith('_bf16') ? 8 : 4)),
+);
+
+/** A kernel of rows.cuh, by its ints rows and columns: a warp for each row, or a block where it is long. */
+export const rowwise: (name: string) => Kernel = single((name, { ints: [rows, columns] }) =>
+  columns <= 256
+    ? { entry: `${name}_warp`, grid: [ceilDiv(rows, 4), 1, 1], block: [128, 1, 1] }
+    : { entry: `${name}_block`, grid: [rows, 1, 1], block: [128, 1, 1] },
+);
 
 /** MAX_RANK of broadcast.cuh, MAX_AXES of reduce.cu. */
 const MAX_RANK = 6;
