@@ -10,7 +10,7 @@ export * from './ops/activation.ts';
 export * from './ops/attention.ts';
 export * from './ops/cache.ts';
 export * from './ops/compare.ts';
-export * from './ops/dropout.ts';
+export { type DropoutAttrs, dropout } from './ops/dropout.ts';
 export * from './ops/elementwise.ts';
 export * from './ops/gather.ts';
 export * from './ops/linear.ts';

@@ -1,6 +1,6 @@
 import { op, type Spec } from '../op.ts';
 import { philox4x32 } from '../random.ts';
-import { formatShape, ShapeError, size } from '../shape.ts';
+import { formatShape, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 
 export interface DropoutAttrs {
@@ -17,66 +17,134 @@ function threshold(p: number): number {
   return t;
 }
 
-function dims([x, rng, rows]: Spec[]): { T: number; C: number } {
-  const [T, C] = x.shape;
-  const fits = rng.shape.length === 1 && rng.shape[0] === 2 && rows.shape.length === 2 && rows.shape[1] === 2;
-  if (x.shape.length !== 2 || !fits || rows.shape[0] !== T) {
-    const shapes = [x, rng, rows].map((s) => formatShape(s.shape)).join(', ');
-    throw new ShapeError(`dropout: expected x [T, C], rng [2], rows [T, 2], found ${shapes}`);
-  }
-  return { T, C };
-}
+/** Shape of the mask of x [T, C]. */
+export const maskShape = (T: number, C: number): Shape => [T, Math.ceil(C / 32)];
 
-const applyDropout = op<DropoutAttrs>({
-  name: 'dropout',
-  doc: 'zeroes elements with probability p and scales the others by 1/(1 − p)',
-  outputs: (specs) => {
-    dims(specs);
-    return [specs[0]];
+/** Element c of row t of a mask for C columns. */
+const kept = (mask: Float64Array, C: number, t: number, c: number): boolean =>
+  ((mask[t * Math.ceil(C / 32) + (c >> 5)] >>> (c & 31)) & 1) === 1;
+
+const applyMask = op<DropoutAttrs & { columns: number }>({
+  name: 'dropoutMask',
+  doc: "dropout's mask, 32 elements a word: a bit is 1 where the element is kept",
+  outputs: ([rng, rows], { columns }) => {
+    if (rng.shape.length !== 1 || rng.shape[0] !== 2 || rows.shape.length !== 2 || rows.shape[1] !== 2) {
+      const shapes = [rng, rows].map((s) => formatShape(s.shape)).join(', ');
+      throw new ShapeError(`dropoutMask: expected rng [2], rows [T, 2], found ${shapes}`);
+    }
+    return [{ shape: maskShape(rows.shape[0], columns), dtype: 'i32' }];
   },
-  reference: ([y], [x, rng, rows], specs, { p, module }) => {
-    const { T, C } = dims(specs);
-    for (let t = 0; t < T; t++) {
+  reference: ([mask], [rng, rows], [, { shape }], { p, module, columns }) => {
+    const words = maskShape(shape[0], columns)[1];
+    for (let t = 0; t < shape[0]; t++) {
       const [owner, position] = rows.subarray(2 * t, 2 * t + 2);
-      for (let c = 0; c < C; c++) {
+      for (let c = 0; c < columns; c++) {
         const word = philox4x32([c >> 2, position, owner, module], [rng[0], rng[1]])[c & 3];
-        y[t * C + c] = word >= threshold(p) ? x[t * C + c] / (1 - p) : 0;
+        if (word >= threshold(p)) mask[t * words + (c >> 5)] |= 1 << (c & 31);
       }
     }
   },
-  save: ([, rng, rows]) => [rng, rows],
-  vjp: (g, { saved: [rng, rows], attrs }): Tensor[] => [applyDropout([g, rng, rows], attrs)],
-  launch: (specs, { p, module }) => {
-    const { T, C } = dims(specs);
-    const ints = [T, C, module, threshold(p)];
-    return [{ kernel: 'dropout_f32', outputs: [0], inputs: [0, 1, 2], ints, floats: [1 / (1 - p)], work: [C, T, 1] }];
+  launch: ([, { shape }], { p, module, columns }) => {
+    const [T, words] = maskShape(shape[0], columns);
+    const ints = [T, columns, module, threshold(p)];
+    return [{ kernel: 'dropoutMask_i32', outputs: [0], inputs: [0, 1], ints, work: [words, T, 1] }];
   },
-  dtypes: [['f32', 'i32', 'i32']],
+  dtypes: [['i32', 'i32']],
+  sample: (gen) => {
+    const [T, columns] = [gen.dim(9, { zero: true }), gen.dim(65, { zero: true })];
+    const inputs = [gen.ints([2], -(2 ** 31), 2 ** 31 - 1), gen.ints([T, 2], 0, 2 ** 31 - 1)];
+    return [inputs, { p: [0, 0.1, 0.5][gen.int(0, 2)], module: gen.int(0, 1000), columns }];
+  },
+  bench: () => [
+    [
+      [
+        { shape: [2], dtype: 'i32' },
+        { shape: [2048, 2], dtype: 'i32' },
+      ],
+      { p: 0.1, module: 0, columns: 576 },
+    ],
+  ],
+  cost: ([, { shape }], { columns }) => ({ multiplyAdds: 0, bytes: 4 * size(maskShape(shape[0], columns)) }),
+});
+
+/**
+ * Mask of an x [T, columns] as bits, i32 [T, ⌈columns/32⌉]: bit c mod 32 of word ⌊c/32⌋ says whether element c is kept;
+ * the last word's other bits are 0. It is a pure function: element c of a row is kept iff word c mod 4 of
+ * Philox4x32-10(counter (⌊c/4⌋, position, owner, module), key (seed, step)) is at least p·2³², so it depends neither on
+ * packing and micro-batches nor on threads and backend.
+ * @param rng i32 [2]: seed and step
+ * @param rows i32 [T, 2]: owner and position of every row
+ * @throws RangeError unless 0 ≤ p < 1
+ */
+export const dropoutMask = (rng: Tensor, rows: Tensor, attrs: DropoutAttrs & { columns: number }): Tensor =>
+  applyMask([rng, rows], attrs);
+
+interface MaskedAttrs {
+  p: number;
+}
+
+const applyMasked = op<MaskedAttrs>({
+  name: 'dropout',
+  doc: 'zeroes the elements whose bit in the mask is 0 and scales the others by 1/(1 − p)',
+  outputs: ([x, mask]) => {
+    const [T, C] = x.shape;
+    if (x.shape.length !== 2 || formatShape(mask.shape) !== formatShape(maskShape(T, C))) {
+      const shapes = `${formatShape(x.shape)}, ${formatShape(mask.shape)}`;
+      throw new ShapeError(`dropout: expected x [T, C] and mask [T, ⌈C/32⌉], found ${shapes}`);
+    }
+    return [x];
+  },
+  reference: ([y], [x, mask], [{ shape }], { p }) => {
+    const [T, C] = shape;
+    for (let i = 0; i < T * C; i++) y[i] = kept(mask, C, Math.floor(i / C), i % C) ? x[i] / (1 - p) : 0;
+  },
+  save: ([, mask]) => [mask],
+  vjp: (g, { saved: [mask], attrs }): Tensor[] => [applyMasked([g, mask], attrs)],
+  launch: ([{ shape, dtype }], { p }) => {
+    const [T, C] = shape;
+    return [
+      {
+        kernel: `dropout_${dtype}`,
+        outputs: [0],
+        inputs: [0, 1],
+        ints: [T, C],
+        floats: [1 / (1 - p)],
+        work: [C, T, 1],
+      },
+    ];
+  },
+  dtypes: [['f32', 'i32']],
+  activations: [0],
   sample: (gen) => {
     const [T, C] = [gen.dim(9, { zero: true }), gen.dim(65, { zero: true })];
-    const inputs = [gen.tensor([T, C]), gen.ints([2], -(2 ** 31), 2 ** 31 - 1), gen.ints([T, 2], 0, 2 ** 31 - 1)];
-    return [inputs, { p: [0, 0.1, 0.5][gen.int(0, 2)], module: gen.int(0, 1000) }];
+    return [[gen.tensor([T, C]), gen.ints(maskShape(T, C), -(2 ** 31), 2 ** 31 - 1)], { p: 0.1 }];
   },
   bench: () => [
     [
       [
         { shape: [2048, 576], dtype: 'f32' },
-        { shape: [2], dtype: 'i32' },
-        { shape: [2048, 2], dtype: 'i32' },
+        { shape: maskShape(2048, 576), dtype: 'i32' },
       ],
-      { p: 0.1, module: 0 },
+      { p: 0.1 },
     ],
   ],
-  cost: ([x]) => ({ multiplyAdds: size(x.shape), bytes: 8 * size(x.shape) }),
+  cost: ([x]: Spec[]) => ({ multiplyAdds: size(x.shape), bytes: 8.125 * size(x.shape) }),
 });
 
 /**
- * m⊙x/(1 − p) for x [T, C]. The mask is a pure function: element c of a row is kept iff word c mod 4 of
- * Philox4x32-10(counter (⌊c/4⌋, position, owner, module), key (seed, step)) is at least p·2³²,
- * so it depends neither on packing and micro-batches nor on threads and backend.
- * @param rng i32 [2]: seed and step; read again by the backward pass
+ * m⊙x/(1 − p) for x [T, C] with m = `mask`.
+ * @param mask made by `dropoutMask` for C columns and the same p
+ * @throws ShapeError when the mask is not x's
+ */
+export const masked = (x: Tensor, mask: Tensor, p: number): Tensor => applyMasked([x, mask], { p });
+
+/**
+ * Dropout of x [T, C] with the mask that `dropoutMask` makes of seed, step, module and `rows`.
+ * @param rng i32 [2]: seed and step
  * @param rows i32 [T, 2]: owner and position of every row
  * @throws RangeError unless 0 ≤ p < 1
  */
-export const dropout = (x: Tensor, rng: Tensor, rows: Tensor, attrs: DropoutAttrs): Tensor =>
-  threshold(attrs.p) === 0 ? x : applyDropout([x, rng, rows], attrs);
+export function dropout(x: Tensor, rng: Tensor, rows: Tensor, { p, module }: DropoutAttrs): Tensor {
+  if (threshold(p) === 0) return x;
+  return masked(x, dropoutMask(rng, rows, { p, module, columns: x.shape[1] }), p);
+}

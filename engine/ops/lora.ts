@@ -2,7 +2,8 @@ import { type DType, weightDTypes } from '../dtype.ts';
 import { elementsOf, op, type Spec } from '../op.ts';
 import { formatShape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { dropout } from './dropout.ts';
+import { dropoutMask } from './dropout.ts';
+import { dropoutLinear } from './dropoutLinear.ts';
 import { add, mul } from './elementwise.ts';
 import { linear, linearGradInput } from './linear.ts';
 import { matmul } from './matmul.ts';
@@ -14,122 +15,92 @@ export interface LoraAttrs {
   dropout?: { p: number; module: number };
 }
 
-/** Inputs in order: x [T, K], W [N, K], A [r, K], B [N, r], then rng and rows with dropout, then the bias if there is one. */
-interface Parts {
-  x: Tensor;
-  w: Tensor;
-  a: Tensor;
-  b: Tensor;
-  rng: Tensor;
-  rows: Tensor;
-  bias: Tensor | undefined;
-}
-
-function partsOf([x, w, a, b, ...rest]: Tensor[], attrs: LoraAttrs): Parts {
-  const [rng, rows] = rest;
-  return { x, w, a, b, rng, rows, bias: rest[attrs.dropout ? 2 : 0] };
-}
-
-const dropped = (x: Tensor, { rng, rows }: Parts, attrs: LoraAttrs): Tensor =>
-  attrs.dropout ? dropout(x, rng, rows, attrs.dropout) : x;
-
-const applyLora = op<LoraAttrs>({
+const applyLora = op<void>({
   name: 'loraLinear',
-  doc: 'x·Wᵀ + b + s·(dropout(x)·Aᵀ)·Bᵀ: a linear layer with a low-rank adapter',
-  outputs: ([x, w, a, b]) => {
-    const [N, K] = w.shape;
-    const [r] = a.shape;
-    const fits =
-      w.shape.length === 2 &&
-      a.shape.length === 2 &&
-      a.shape[1] === K &&
-      b.shape.length === 2 &&
-      b.shape[0] === N &&
-      b.shape[1] === r;
-    if (!fits || x.shape.length !== 2 || x.shape[1] !== K) {
-      const shapes = [x, w, a, b].map((s) => formatShape(s.shape)).join(', ');
-      throw new ShapeError(`loraLinear: expected x [T, K], W [N, K], A [r, K], B [N, r], found ${shapes}`);
+  doc: 'x·Wᵀ + b + u·Bᵀ: a linear layer and the second half of its low-rank adapter',
+  outputs: ([x, w, u, b, bias]) => {
+    const [T, K] = x.shape;
+    const [N, r] = b.shape;
+    const expected = [[T, K], [N, K], [T, r], [N, r], ...(bias ? [[N]] : [])];
+    const specs = [x, w, u, b, ...(bias ? [bias] : [])];
+    const shapes = specs.map((s) => formatShape(s.shape)).join(', ');
+    if (expected.map(formatShape).join(', ') !== shapes) {
+      throw new ShapeError(`loraLinear: expected x [T, K], W [N, K], u [T, r], B [N, r] and bias [N], found ${shapes}`);
     }
-    return [{ shape: [x.shape[0], N], dtype: x.dtype }];
+    return [{ shape: [T, N], dtype: x.dtype }];
   },
-  define: (inputs, attrs) => {
-    const parts = partsOf(inputs, attrs);
-    const { x, w, a, b, bias } = parts;
-    const u = mul(linear(dropped(x, parts, attrs), a), attrs.scale);
-    return add(linear(x, w, bias), linear(u, b));
-  },
-  save: (inputs, _, needs) => {
-    const [x, w, a, b, ...rest] = inputs;
-    const mask = rest.filter((t) => t.dtype === 'i32');
-    return [(needs[2] || needs[3]) && x, needs[0] && w, a, b, ...mask];
-  },
-  vjp: (g, { saved, attrs, specs }, needs) => {
-    const parts = partsOf(saved, attrs);
-    const { x, w, a, b } = parts;
-    const du = mul(linearGradInput(g, b), attrs.scale);
-    // x̃ and u are cheap to compute again and large to keep (x̃) or needed once (u).
-    const xd = needs[2] || needs[3] ? dropped(x, parts, attrs) : undefined;
+  define: ([x, w, u, b, bias]) => add(linear(x, w, bias), linear(u, b)),
+  save: ([x, w, u, b], _, needs) => [needs[1] && x, needs[0] && w, needs[3] && u, needs[2] && b],
+  vjp: (g, { saved: [x, w, u, b] }, needs): (Tensor | false)[] => [
+    needs[0] && linearGradInput(g, w),
+    needs[1] && matmul(g, x, { transA: true }),
+    needs[2] && linearGradInput(g, b),
+    needs[3] && matmul(g, u, { transA: true }),
+    needs[4] && g,
+  ],
+  launch: ([x, w, , b, bias]) => {
+    const [T, K] = x.shape;
+    const [N, r] = b.shape;
+    const kernel = `linear_${x.dtype}_${w.dtype}`;
+    const work = [N, T, 1] as const;
     return [
-      needs[0] && add(linearGradInput(g, w), dropped(linearGradInput(du, a), parts, attrs)),
-      false,
-      needs[2] && xd && matmul(du, xd, { transA: true }),
-      needs[3] && xd && matmul(g, mul(linear(xd, a), attrs.scale), { transA: true }),
-      ...specs.slice(4).map((_, i) => needs[4 + i] && g),
+      // As in linear, the weight stands in for a bias that there is not.
+      { kernel, outputs: [0], inputs: [0, 1, bias ? 4 : 1], ints: [T, N, K, +!!bias], work },
+      { kernel: `linearAdd_${x.dtype}`, outputs: [0], inputs: [2, 3], ints: [T, N, r], work },
     ];
   },
-  constants: [1],
-  contraction: (specs) => specs[1].shape[1] + specs[2].shape[0],
+  contraction: ([x, , u]) => x.shape[1] + u.shape[1] + 1,
   dtypes: [
     ...weightDTypes.map((w): DType[] => ['f32', w, 'f32', 'f32']),
-    ['f32', 'f32', 'f32', 'f32', 'i32', 'i32'],
-    ['f32', 'f32', 'f32', 'f32', 'i32', 'i32', 'f32'],
     ['f32', 'f32', 'f32', 'f32', 'f32'],
+    ['f32', 'q8_0', 'f32', 'f32', 'f32'],
   ],
   sample: (gen, dtypes) => {
     const weight = dtypes[1];
     const K = weight.endsWith('_k') ? 256 : weight.startsWith('q') ? 32 : gen.dim(33);
-    const [T, N, r] = [gen.dim(12), gen.dim(12), gen.dim(8)];
-    const inputs = [gen.tensor([T, K]), gen.tensor([N, K], { dtype: weight }), gen.tensor([r, K]), gen.tensor([N, r])];
-    const masked = dtypes[4] === 'i32';
-    if (masked) inputs.push(gen.ints([2], 0, 1000), gen.ints([T, 2], 0, 1000));
-    if (dtypes[dtypes.length - 1] === 'f32' && dtypes.length > 4) inputs.push(gen.tensor([N]));
-    const scale = gen.real(0.5, 2);
-    return [inputs, masked ? { scale, dropout: { p: 0.25, module: gen.int(0, 100) } } : { scale }];
+    const [T, N, r] = [gen.dim(33), gen.dim(33), gen.dim(9)];
+    const inputs = [gen.tensor([T, K]), gen.tensor([N, K], { dtype: weight }), gen.tensor([T, r]), gen.tensor([N, r])];
+    return [dtypes.length > 4 ? [...inputs, gen.tensor([N])] : inputs, undefined];
   },
   bench: () => [
     [
       [
         [2048, 576],
         [576, 576],
-        [8, 576],
+        [2048, 8],
         [576, 8],
       ].map((shape, i): Spec => ({ shape, dtype: i === 1 ? 'q4_1' : 'f32' })),
-      { scale: 2 },
+      undefined,
     ],
   ],
-  cost: (specs) => {
-    const [x, w, a, b] = specs.map((s) => s.shape);
-    const rows = x[0];
+  cost: ([x, w, u, b]) => {
+    const T = x.shape[0];
     return {
-      multiplyAdds: rows * (size(w) + size(a) + size(b)),
-      bytes: 4 * elementsOf(x, a, b) + 4 * rows * w[0] + size(w),
+      multiplyAdds: T * (size(w.shape) + size(b.shape)),
+      bytes: 4 * elementsOf(x.shape, u.shape, b.shape) + 4 * T * w.shape[0] + size(w.shape),
     };
   },
 });
 
 /**
- * x [T, K] → [T, N] through a frozen weight W [N, K] of any stored type and its low-rank adapter A [r, K], B [N, r]
- * (Hu et al., "LoRA", 2021). `rows` = {rng i32 [2], rows i32 [T, 2]} is needed with dropout.
+ * x·Wᵀ + bias + s·dropout(x)·Aᵀ·Bᵀ for x [T, K] → [T, N]: a frozen weight W [N, K] of any stored type with its low-rank
+ * adapter A [r, K], B [N, r] (Hu et al., "LoRA", 2021).
+ * @param mask what the dropout mask depends on, rng i32 [2] and rows i32 [T, 2]; needed with dropout
+ * @throws ShapeError when the shapes do not fit
  */
 export function loraLinear(
   x: Tensor,
   { weight, bias, a, b }: { weight: Tensor; bias?: Tensor; a: Tensor; b: Tensor },
-  attrs: LoraAttrs,
+  { scale, dropout }: LoraAttrs,
   mask?: { rng: Tensor; rows: Tensor },
 ): Tensor {
-  if (attrs.dropout && !mask) throw new Error('loraLinear: dropout needs the rows that its mask depends on');
-  const inputs = [x, weight, a, b];
-  if (attrs.dropout && mask) inputs.push(mask.rng, mask.rows);
-  if (bias) inputs.push(bias);
-  return applyLora(inputs, attrs);
+  let u: Tensor;
+  if (dropout) {
+    if (!mask) throw new Error('loraLinear: dropout needs the rows that its mask depends on');
+    const bits = dropoutMask(mask.rng, mask.rows, { ...dropout, columns: x.shape[1] });
+    u = dropoutLinear(x, a, bits, { p: dropout.p, scale });
+  } else {
+    u = mul(linear(x, a), scale);
+  }
+  return applyLora(bias ? [x, weight, u, b, bias] : [x, weight, u, b], undefined);
 }

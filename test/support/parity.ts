@@ -73,7 +73,8 @@ function allowances(
       return host(sums[k]).map((s, i) => relative * Math.sqrt(K) * Math.max(Math.abs(s), rowMax[i]));
     });
   }
-  return outputs.map((o) => rowMaxima(o).map((m) => relative * m));
+  // Integers are exact.
+  return outputs.map((o) => rowMaxima(o).map((m) => (o.dtype === 'i32' ? 0 : relative * m)));
 }
 
 /** The same for tensors that an op overwrites: sums with what stood there may cancel, so that counts as well. */

@@ -9,6 +9,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 mod attention;
 mod cache;
 mod dropout;
+mod dropout_linear;
 mod elementwise;
 mod gather;
 mod gemm;
@@ -38,7 +39,7 @@ macro_rules! kernel_table {
     };
 }
 
-kernel_table!(attention, cache, dropout, elementwise, gather, gemm, linear_loss, loss, r#move, norm, optimizer, quant, reduce, rope, softmax, swiglu);
+kernel_table!(attention, cache, dropout, dropout_linear, elementwise, gather, gemm, linear_loss, loss, r#move, norm, optimizer, quant, reduce, rope, softmax, swiglu);
 
 /// The names of all kernels joined by newlines; a kernel's index is its line.
 #[wasm_bindgen]

@@ -54,6 +54,15 @@ pub unsafe fn store_part(p: *mut f32, x: v128, count: usize) {
     }
 }
 
+/// Stores the first `lanes` ≤ 4 elements.
+#[inline(always)]
+pub unsafe fn store_upto(p: *mut f32, x: v128, lanes: usize) {
+    match lanes {
+        LANES => unsafe { store(p, x) },
+        _ => unsafe { store_part(p, x, lanes) },
+    }
+}
+
 #[inline(always)]
 pub fn splat(x: f32) -> v128 {
     f32x4_splat(x)

@@ -26,9 +26,9 @@ trait Product {
     fn lefts(job: &Job) -> usize;
     fn left(job: &Job, i: usize) -> Left;
     fn right(job: &Job, batch: usize) -> Self::Right;
-    /// `[N]` to add to every row of C, or null.
-    fn bias(_: &Job) -> *const f32 {
-        core::ptr::null()
+    /// What the product is added to.
+    fn start(_: &Job) -> Start {
+        Start::Row(core::ptr::null())
     }
     /// Buffer 0 is C.
     fn output(job: &Job, batch: usize) -> *mut f32 {
@@ -66,7 +66,7 @@ unsafe fn multiply<P: Product>(job: &Job, chunk: usize, thread: usize) {
     let lefts = P::lefts(job);
     unsafe {
         let panels = packed::<P>(job, lefts).add(thread * shape.panels());
-        shape.multiply(chunk, job.wide != 0, Start::Row(P::bias(job)), panels, |batch| {
+        shape.multiply(chunk, job.wide != 0, P::start(job), panels, |batch| {
             (packed::<P>(job, batch.min(lefts - 1)), P::right(job, batch), P::output(job, batch))
         });
     }
@@ -152,12 +152,17 @@ impl<W: Weight> Product for Linear<W> {
         RowsAlongDepth::new(job.buffer(2), job.size(2))
     }
 
-    fn bias(job: &Job) -> *const f32 {
-        if job.size(3) != 0 { job.buffer(3) } else { core::ptr::null() }
+    fn start(job: &Job) -> Start {
+        Start::Row(Self::bias(job))
     }
 }
 
 impl<W: Weight> Linear<W> {
+    /// `[N]`, or null.
+    fn bias(job: &Job) -> *const f32 {
+        if job.size(3) != 0 { job.buffer(3) } else { core::ptr::null() }
+    }
+
     /// One or two rows are not packed.
     fn is_gemv(job: &Job) -> bool {
         (1..=gemv::MAX_ROWS).contains(&job.size(0))
@@ -191,6 +196,33 @@ impl<W: Weight> Linear<W> {
     }
 }
 
+/// y[M, N] += u[M, r]·B[N, r]ᵀ. buffers: y, u, B. ints: M, N, r.
+struct LinearAdd;
+
+impl Product for LinearAdd {
+    type Right = RowsAlongDepth<F32>;
+
+    fn shape(job: &Job) -> Shape {
+        Linear::<F32>::shape(job)
+    }
+
+    fn lefts(_: &Job) -> usize {
+        1
+    }
+
+    fn left(job: &Job, i: usize) -> Left {
+        Linear::<F32>::left(job, i)
+    }
+
+    fn right(job: &Job, batch: usize) -> Self::Right {
+        Linear::<F32>::right(job, batch)
+    }
+
+    fn start(_: &Job) -> Start {
+        Start::Held
+    }
+}
+
 /// dx[M, K] = g[M, N]·W[N, K]. buffers: dx, g, W. ints: M, N, K (of the linear).
 struct LinearGradInput<W>(PhantomData<W>);
 
@@ -218,6 +250,7 @@ macro_rules! kernels {
     ($($weight:ident $suffix:literal),*) => {
         pub const KERNELS: &[Kernel] = &[
             kernel::<Matmul>("matmul_f32"),
+            kernel::<LinearAdd>("linearAdd_f32"),
             $(
                 Linear::<$weight>::kernel(concat!("linear_f32_", $suffix)),
                 kernel::<LinearGradInput<$weight>>(concat!("linearGradInput_f32_", $suffix)),
