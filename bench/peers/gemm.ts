@@ -12,28 +12,15 @@ import {
   Unavailable,
 } from './context.ts';
 import { lastElement, type Product, type ProductAnswer, type ProductRequest, products } from './products.ts';
-import type { ProductRates } from './results.ts';
+import { engines, type ProductRates } from './results.ts';
 
 /** How long a library repeats a product in one turn. */
 const SECONDS = 0.2;
-/** Between turns, so that threads of the last one have stopped to spin. */
-const PAUSE_MS = 30;
+/** Between turns: OpenBLAS's threads spin for 100 ms before they sleep. */
+const PAUSE_MS = 150;
 
 const weights = ['f32', 'bf16', 'q8_0', 'q4_1'] as const;
 type Weight = (typeof weights)[number];
-
-/** Names of the table's columns. */
-export const engines = {
-  wide: 'lorikeet, revectorized',
-  narrow: 'lorikeet, 128-bit',
-  peak256: '256-bit FMA peak',
-  peak128: '128-bit FMA peak',
-  web: 'onnxruntime-web',
-  tfjs: 'tfjs-backend-wasm',
-  native: 'onnxruntime-node',
-  numpy: 'numpy',
-  torch: 'torch',
-} as const;
 
 /** Something that is measured: `ask` gives GFLOP/s. */
 interface Engine {

@@ -1,7 +1,6 @@
 // bench/RESULTS.md, from the results of bench/peers.ts.
 import { fitQuadratic, median, type Spread, spread, sum } from '../statistics.ts';
-import { engines } from './gemm.ts';
-import type { Pairs, PartName, ProductRates, Results } from './results.ts';
+import { engines, type Pairs, type PartName, type ProductRates, type Results } from './results.ts';
 import { bars, byShape, holds, reviewsPerSecond, shapeName, speedRatio, threadsOf } from './summary.ts';
 
 type Cell = string | number | undefined;
@@ -38,15 +37,8 @@ function barTable(results: Results): string {
 
 function origins(results: Results): string {
   const rows = Object.entries(results).map(([part, { origin }]): Cell[] => {
-    const { machine: m } = origin;
-    return [
-      part,
-      m.date.slice(0, 16).replace('T', ' '),
-      origin.commit,
-      `\`${origin.command}\``,
-      m.processor,
-      `${m.cores}`,
-    ];
+    const { machine, commit, command } = origin;
+    return [part, machine.date.slice(0, 16).replace('T', ' '), commit, `\`${command}\``];
   });
   const machines = Object.values(results).map(({ origin: { machine: m } }) =>
     [
@@ -57,7 +49,7 @@ function origins(results: Results): string {
   return [
     ...[...new Set(machines)].map((m) => `- ${m}`),
     '',
-    table(['part', 'measured (UTC)', 'sources', 'command', 'processor', 'cores'], rows),
+    table(['part', 'measured (UTC)', 'sources', 'command'], rows),
   ].join('\n');
 }
 
@@ -103,7 +95,7 @@ function pairSection(title: string, part: Pairs, sides: [string, string]): strin
   const lines = [
     `### ${title}`,
     '',
-    `${pairs.length} pairs of ${steps} × ${batch} reviews, ${part.maxLength} tokens of a review at most, ${part.threads} threads each.`,
+    `${pairs.length} pairs of ${steps} × ${batch} reviews, at most ${part.maxLength} tokens of a review.`,
     '',
     table(
       ['side', 'with', 'reviews/s', 'min – max', 'tokens/s', 'tokens of all reviews', 'rows computed a review'],
@@ -113,7 +105,7 @@ function pairSection(title: string, part: Pairs, sides: [string, string]): strin
       ],
     ),
     '',
-    `Ratio of the pairs: ${text(speedRatio(part).median)} (${pairs
+    `Ratio of the pairs: ${times(speedRatio(part).median)} (${pairs
       .map((p) => reviewsPerSecond(p.ours) / reviewsPerSecond(p.theirs))
       .map(times)
       .join(', ')}).`,

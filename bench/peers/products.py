@@ -3,6 +3,7 @@
 numpy's BLAS takes its number of threads from the environment.
 """
 
+import functools
 import statistics
 import sys
 import time
@@ -28,8 +29,14 @@ def with_torch(m, n, k):
     return lambda: torch.nn.functional.linear(x, w)
 
 
+# Operands stay until another shape is asked for.
+@functools.lru_cache(maxsize=1)
+def ready(m, n, k):
+    return product(m, n, k)
+
+
 def answer(request):
-    run = product(request["M"], request["N"], request["K"])
+    run = ready(request["M"], request["N"], request["K"])
     for _ in range(3):
         run()
     times = []

@@ -18,7 +18,11 @@ export const products: readonly Product[] = [
 /** Element `i` of an operand, in [−0.5, 0.5): scattered without a table, and the same in every language. */
 const element = (i: number): number => Math.imul(i, 0x9e3779b1) / 2 ** 32;
 
-export const operand = (n: number): Float32Array => Float32Array.from({ length: n }, (_, i) => element(i));
+export function operand(n: number): Float32Array {
+  const values = new Float32Array(n);
+  for (let i = 0; i < n; i++) values[i] = element(i);
+  return values;
+}
 
 /** The last element of the product of two such operands, in float64, and the error that float32 may have. */
 export function lastElement({ M, N, K }: Product): { value: number; bound: number } {

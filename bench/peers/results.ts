@@ -8,10 +8,23 @@ import type { Machine } from '../report.ts';
 import type { Product } from './products.ts';
 import type { Turn } from './sides.ts';
 
+/** What multiplies matrices, and limits to it: the columns of a table. */
+export const engines = {
+  wide: 'lorikeet, revectorized',
+  narrow: 'lorikeet, 128-bit',
+  peak256: '256-bit FMA peak',
+  peak128: '128-bit FMA peak',
+  web: 'onnxruntime-web',
+  tfjs: 'tfjs-backend-wasm',
+  native: 'onnxruntime-node',
+  numpy: 'numpy',
+  torch: 'torch',
+} as const;
+
 /** Rates of one library with one product, a value a round; a round measures every library once. */
 export interface ProductRates extends Product {
   threads: number;
-  /** A library or a limit; `weight` tells ours apart. */
+  /** One of `engines`; `weight` tells ours apart. */
   engine: string;
   weight: string;
   gflops: number[];

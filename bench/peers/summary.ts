@@ -1,8 +1,7 @@
 // Ratios out of results, beside the bars that the project has set itself.
 import { ratioOfPairs, type Spread, spread, sum } from '../statistics.ts';
-import { engines } from './gemm.ts';
 import type { Product } from './products.ts';
-import type { Pairs, PeakMemory, ProductRates, Results } from './results.ts';
+import { engines, type Pairs, type PeakMemory, type ProductRates, type Results } from './results.ts';
 import type { Turn } from './sides.ts';
 
 /** A line of the table of bars. */
