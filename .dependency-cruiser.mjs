@@ -46,6 +46,8 @@ export default {
     { name: 'no-missing-file', severity: 'error', from: {}, to: { couldNotResolve: true } },
   ],
   options: {
+    // Others' packages, there only where `npm run bench:peers` was run.
+    exclude: { path: '^bench/peers/packages/node_modules' },
     doNotFollow: { path: ['node_modules', 'kernels/wasm/pkg'] },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
