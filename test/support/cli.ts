@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
 import { goldenPath } from './golden.ts';
+import { writeCharacterTokenizer } from './tokenizer.ts';
 
 const binary = join(import.meta.dirname, '..', '..', 'cli', 'lorikeet.mjs');
 
@@ -17,12 +18,12 @@ export interface Result {
 const timeout = 120_000;
 
 /** Runs the real command to its end. `shell`: commands that the shell runs before it, a limit for instance. */
-export function lorikeet(args: readonly string[], { input = '', shell = '' } = {}): Result {
+export function lorikeet(args: readonly string[], { input = '', shell = '', cwd = '.' } = {}): Result {
   const [command, rest] = shell
     ? ['bash', ['-c', `${shell}; exec "$@"`, 'bash', process.execPath, binary, ...args]]
     : [process.execPath, [binary, ...args]];
   const { LORIKEET_DEBUG: _, ...env } = process.env;
-  const { status, stdout, stderr } = spawnSync(command, rest, { encoding: 'utf8', input, env, timeout });
+  const { status, stdout, stderr } = spawnSync(command, rest, { encoding: 'utf8', input, env, cwd, timeout });
   return { code: status, stdout, stderr };
 }
 
@@ -74,30 +75,7 @@ function makeModel(folder: string): void {
   for (const file of ['config.json', 'generation_config.json', 'model.safetensors']) {
     cpSync(goldenPath('llama2', file), join(folder, file));
   }
-  // Ġ and Ċ are how byte-level vocabularies spell space and line feed.
-  const characters = [..."abcdefghijklmnopqrstuvwxyzABDEINRSTW0123456789.,:;!?'#<>[]/{}-_ĠĊ"];
-  const vocab = Object.fromEntries(['<unk>', '<s>', '</s>', ...characters].map((token, id) => [token, id]));
-  const special = (content: string, id: number) => ({
-    ...{ id, content, special: true, normalized: false },
-    ...{ lstrip: false, rstrip: false, single_word: false },
-  });
-  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
-  const tokenizer = {
-    version: '1.0',
-    added_tokens: ['<unk>', '<s>', '</s>'].map(special),
-    normalizer: null,
-    pre_tokenizer: byteLevel,
-    post_processor: null,
-    decoder: byteLevel,
-    model: { type: 'BPE', unk_token: '<unk>', vocab, merges: [] },
-  };
-  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer));
-  const chat_template =
-    '{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}';
-  writeFileSync(
-    join(folder, 'tokenizer_config.json'),
-    JSON.stringify({ bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>', chat_template }),
-  );
+  writeCharacterTokenizer(folder, 96);
 }
 
 /** The values in a file of JSON Lines. */
