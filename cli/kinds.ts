@@ -40,6 +40,13 @@ export const nonNegative: Kind<number> = {
   expected: 'a number, at least 0',
 };
 
+/** In (0, 1]. */
+export const share: Kind<number> = {
+  schema: z.preprocess(fromText(Number), z.number().positive().max(1)),
+  argument: 'P',
+  expected: 'a number above 0, at most 1',
+};
+
 /** In [0, 1). */
 export const probability: Kind<number> = {
   schema: z.preprocess(fromText(Number), z.number().min(0).lt(1)),

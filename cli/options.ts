@@ -14,6 +14,7 @@ import {
   positive,
   probability,
   range,
+  share,
   text,
 } from './kinds.ts';
 
@@ -107,7 +108,7 @@ export const options = {
   maxNewTokens: byCase(integer(1), 'tokens to generate at most', '64; for eval 10'),
   temperature: option(nonNegative, '0: always the likeliest token', 0),
   topK: required(integer(1), 'sample among the k likeliest tokens'),
-  topP: required(positive, 'sample among the likeliest tokens that make up this probability'),
+  topP: required(share, 'sample among the likeliest tokens that make up this probability'),
   repetitionPenalty: option(positive, 'makes tokens that were seen less likely; 1: no penalty', 1),
   stop: required(list('A,B,…'), 'texts that end the answer'),
   text: byCase(text('TEXT'), 'the text to answer', 'standard input'),

@@ -1,3 +1,4 @@
+import { access } from 'node:fs/promises';
 import type { Backend } from '../engine/index.ts';
 import { catalog } from '../models/catalog.ts';
 import { type Checkpoint, openCheckpoint } from '../models/checkpoint/index.ts';
@@ -61,6 +62,7 @@ const recorded = ['model', 'prompt', 'instruction', 'labels', 'maxLength', 'html
  */
 export async function recordedOptions(adapter: string | undefined, given: Given, out: Output): Promise<Given> {
   if (adapter === undefined) return {};
+  await access(adapter);
   const record = await readSettings(adapter);
   if (!record) {
     out.warn(`${adapter} does not say how it was trained (no lorikeet.json): prompt and labels are the defaults`);

@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto';
-import { resolve as resolvePath } from 'node:path';
 import { Rng } from '../engine/index.ts';
-import { catalog } from '../models/catalog.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import { readAdapterSettings, saveAdapter } from '../peft/adapter.ts';
 import type { AdapterSettings } from '../peft/adapterConfig.ts';
@@ -9,7 +7,7 @@ import type { Example } from '../peft/examples.ts';
 import type { PeftModel } from '../peft/model.ts';
 import { planTraining, totalBytes } from '../peft/plan.ts';
 import { writeSettings } from '../peft/settings.ts';
-import { Classification, completionExamples } from '../peft/task.ts';
+import { Classification, completionExamples, type TaskOptions } from '../peft/task.ts';
 import { Trainer } from '../peft/train.ts';
 import { type Device, openDevice } from './backend.ts';
 import { need, readRecord, writeConfig } from './config.ts';
@@ -19,7 +17,7 @@ import { type Output, plural } from './output.ts';
 import { RunFolder } from './runFolder.ts';
 import { loadModel, needModel, type OpenModel, openModel } from './session.ts';
 import { isDue, runSteps, type ValidationData } from './steps.ts';
-import { assertConsistent, runValues, type TrainValues, trainNames } from './trainOptions.ts';
+import { assertConsistent, runValues, type TrainValues, trainNames, withoutUnused } from './trainOptions.ts';
 import { verb } from './verb.ts';
 import { version } from './version.ts';
 
@@ -30,19 +28,23 @@ interface Prepared {
   validation?: ValidationData;
   /** The prompt with a placeholder, for the record. */
   prompt?: string;
+  /** What makes the same prompt of a text, for the record beside the adapter. */
+  task: Pick<TaskOptions, 'prompt' | 'instruction'>;
 }
 
 function prepare(data: DataSet, held: DataSet | undefined, o: TrainValues, tokenizer: Tokenizer): Prepared {
   if (data.kind === 'completions') {
     const training = completionExamples(data.rows, tokenizer, o.maxLength);
-    if (held?.kind !== 'completions') return { training };
+    const task = { prompt: data.rows[0].kind === 'chat' ? 'chat' : 'none', instruction: '' } as const;
+    if (held?.kind !== 'completions') return { training, task };
     const examples = completionExamples(held.rows, tokenizer, o.maxLength);
-    return { training, validation: { kind: 'completions', examples } };
+    return { training, task, validation: { kind: 'completions', examples } };
   }
   const task = new Classification(data.labels, o, tokenizer);
   const { before, after, joint } = task.template;
   return {
     labels: data.labels,
+    task: { prompt: o.prompt, instruction: o.instruction },
     training: task.examples(data.rows, true).map(({ example }) => example),
     validation:
       held?.kind === 'labelled' ? { kind: 'labelled', task, rows: task.examples(held.rows, false) } : undefined,
@@ -108,9 +110,6 @@ async function planMemory(
   return plan;
 }
 
-/** A name, or the path as it is from anywhere. */
-const portable = (model: string): string => (Object.hasOwn(catalog, model) ? model : resolvePath(model));
-
 /** Changes when any token of the training data does. */
 const digestOf = (examples: readonly Example[]): string =>
   createHash('sha256').update(JSON.stringify(examples)).digest('hex').slice(0, 16);
@@ -129,7 +128,9 @@ async function openRun(
     throw usageError(`${o.data}: its training examples are not those that the run in ${run.path} began with`);
   }
   const versions = { lorikeet: version, node: process.version, v8: process.versions.v8 };
-  await run.create(writeConfig(o, { versions, device: reason, examples: training.length, data, prompt }));
+  await run.create(
+    writeConfig(withoutUnused(o), { versions, device: reason, examples: training.length, data, prompt }),
+  );
 }
 
 export const train = verb({
@@ -164,18 +165,10 @@ export const train = verb({
     const count = peft.namedParameters().reduce((n, [, t]) => n + t.size, 0);
     const size = `${plural(prepared.training.length, 'example')}, ${plural(trainer.steps, 'step')}`;
     out.line(`training ${count.toLocaleString('en-US')} parameters on ${size}`);
-    const { prompt, instruction, maxLength, htmlBreaks, seed } = o;
+    const { maxLength, htmlBreaks, seed } = o;
     const save = async (): Promise<void> => {
       await saveAdapter(peft, run.adapterPath, opened.baseModel);
-      await writeSettings(run.adapterPath, {
-        model: portable(model),
-        prompt,
-        instruction,
-        labels,
-        maxLength,
-        htmlBreaks,
-        seed,
-      });
+      await writeSettings(run.adapterPath, { model, ...prepared.task, labels, maxLength, htmlBreaks, seed });
     };
     const { validation } = prepared;
     const summary = await runSteps({ trainer, peft, run, options: o, validation, device, interrupt, save, out });

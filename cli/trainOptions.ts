@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { resolve as resolvePath } from 'node:path';
 import { readAdapterSettings } from '../peft/adapter.ts';
 import { type Given, readConfig, resolve } from './config.ts';
 import { usageError } from './exit.ts';
@@ -6,10 +8,11 @@ import type { Output } from './output.ts';
 import type { RunFolder } from './runFolder.ts';
 import { recordedOptions } from './session.ts';
 
-const adapterOptions = [
-  ...(['method', 'preset', 'rank', 'alpha', 'dropout', 'rslora', 'targetModules', 'init'] as const),
-  ...(['virtualTokens', 'promptInit', 'initText'] as const),
-] as const;
+const methodOptions = {
+  lora: ['rank', 'alpha', 'dropout', 'rslora', 'targetModules', 'init'],
+  prompt: ['virtualTokens', 'promptInit', 'initText'],
+} as const;
+const adapterOptions = ['method', 'preset', ...methodOptions.lora, ...methodOptions.prompt] as const;
 export const trainNames = [
   ...(['model', 'adapter', 'out', 'val'] as const),
   ...common,
@@ -33,6 +36,25 @@ function methodDefaults({ method, preset }: { method: 'lora' | 'prompt'; preset?
     : { lr: study ? 0.03 : 0.01, promptInit: study ? 'random' : 'vocab' };
 }
 
+/** Options that have no effect on a run: the other method's, and all of an adapter's where it goes on from one. */
+const unusedOptions = ({ adapter, method }: Pick<TrainValues, 'adapter' | 'method'>): readonly OptionName[] =>
+  adapter !== undefined ? adapterOptions : methodOptions[method === 'lora' ? 'prompt' : 'lora'];
+
+/** The options that make the run what it is. */
+export function withoutUnused(o: TrainValues): Partial<TrainValues> {
+  const unused = unusedOptions(o);
+  return Object.fromEntries(Object.entries(o).filter(([name]) => !unused.includes(name as OptionName)));
+}
+
+/** Paths of files that are there, as they are from anywhere: the run and its adapter outlive the folder of today. */
+function withWholePaths(given: Given): Given {
+  const paths = (['model', 'adapter', 'data', 'val'] as const).flatMap((name) => {
+    const path = given[name];
+    return typeof path === 'string' && existsSync(path) ? [[name, resolvePath(path)]] : [];
+  });
+  return { ...given, ...Object.fromEntries(paths) };
+}
+
 /** What the run was started with; flags may repeat it but not change it. */
 async function storedOptions(run: RunFolder, given: Given): Promise<Given> {
   run.assertRun();
@@ -52,7 +74,8 @@ async function storedOptions(run: RunFolder, given: Given): Promise<Given> {
 }
 
 /** The values of this run: flags, file, what the start adapter records, what the method asks for, defaults. */
-export async function runValues(run: RunFolder, given: Given, out: Output): Promise<TrainValues> {
+export async function runValues(run: RunFolder, flags: Given, out: Output): Promise<TrainValues> {
+  const given = withWholePaths(flags);
   if (given.resume) return resolve(trainNames, await storedOptions(run, given)) as TrainValues;
   await run.assertNew();
   const fixed = adapterOptions.find((name) => given.adapter !== undefined && given[name] !== undefined);
@@ -60,7 +83,10 @@ export async function runValues(run: RunFolder, given: Given, out: Output): Prom
   const adapter = given.adapter as string | undefined;
   const record = await recordedOptions(adapter, given, out);
   if (adapter !== undefined) record.method = (await readAdapterSettings(adapter)).method;
-  return resolve(trainNames, given, record, methodDefaults(resolve(trainNames, given, record))) as TrainValues;
+  const values = resolve(trainNames, given, record, methodDefaults(resolve(trainNames, given, record))) as TrainValues;
+  const unused = unusedOptions(values).filter((name) => given[name] !== undefined);
+  for (const name of unused) out.warn(`--${flagName(name)} has no effect: the method is ${values.method}`);
+  return values;
 }
 
 /** @throws CliError for options that contradict each other */

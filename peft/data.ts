@@ -110,14 +110,14 @@ async function readFolder(path: string): Promise<Fields[]> {
       });
     }
   }
+  const hint = classes.includes('train') ? `; give ${join(path, 'train')} or ${join(path, 'test')}` : '';
   if (rows.length === 0)
-    fail(path, `expected the folders pos and neg with .txt files, found ${classes.join(', ') || 'no folders'}`);
+    fail(path, `expected the folders pos and neg with .txt files, found ${classes.join(', ') || 'no folders'}${hint}`);
   return rows;
 }
 
 async function readFields(path: string): Promise<Fields[]> {
-  const info = await stat(path).catch(() => fail(path, 'no such file or folder'));
-  if (info.isDirectory()) return readFolder(path);
+  if ((await stat(path)).isDirectory()) return readFolder(path);
   const text = await readText(path);
   const name = path.replace(/\.gz$/, '');
   if (name.endsWith('.csv')) return parseTable(path, text, ',');
@@ -159,7 +159,7 @@ function contentOf(fields: Fields, where: string, { columns = {} }: LoadOptions)
   const found = Object.keys(fields).join(', ');
   return fail(
     where,
-    `no column '${textColumn}', nor prompt and completion, instruction and output, or messages; found ${found}`,
+    `no column '${textColumn}', nor prompt and completion, instruction and output, or messages; found ${found} (--text-column names another)`,
   );
 }
 

@@ -1,5 +1,5 @@
 import { Forest } from '../engine/index.ts';
-import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
+import type { EncodeOptions, Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import type { PromptTemplate } from './template.ts';
 
 /** One example in tokens. Its sequence is shared + prompt + answer. */
@@ -16,8 +16,13 @@ export interface Example {
 }
 
 /** The text's own tokens, the first `maxLength` of them. */
-export function encodeText(text: string, tokenizer: Tokenizer, maxLength: number): { ids: number[]; cut: boolean } {
-  const ids = tokenizer.encode(text, { continuation: true });
+export function encodeText(
+  text: string,
+  tokenizer: Tokenizer,
+  maxLength: number,
+  options: EncodeOptions = { continuation: true },
+): { ids: number[]; cut: boolean } {
+  const ids = tokenizer.encode(text, options);
   return { ids: ids.slice(0, maxLength), cut: ids.length > maxLength };
 }
 
@@ -32,7 +37,7 @@ export function labelledExample(
   tokenizer: Tokenizer,
   maxLength: number,
 ): Example {
-  const { ids, cut } = encodeText(text, tokenizer, maxLength);
+  const { ids, cut } = encodeText(text, tokenizer, maxLength, template.text);
   return {
     index,
     shared: template.before,

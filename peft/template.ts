@@ -1,5 +1,5 @@
 import { ChatTemplate } from '../models/tokenizer/chat.ts';
-import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
+import type { EncodeOptions, Tokenizer } from '../models/tokenizer/tokenizer.ts';
 
 /**
  * How an instruction and a text become a prompt: `alpaca` (Stanford's, the answer after one space), `alpaca-newline` (the
@@ -18,6 +18,8 @@ export interface PromptTemplate {
   readonly name: TemplateName;
   /** Tokens before the text, BOS included where the tokenizer's convention begins with one; the same for every text. */
   readonly before: readonly number[];
+  /** How the text is encoded: it goes on from `before`, or, where that has no text, it opens the sequence itself. */
+  readonly text: EncodeOptions;
   readonly after: readonly number[];
   /** Between prompt and answer; belongs to the answer's first token. */
   readonly joint: '' | ' ';
@@ -59,8 +61,9 @@ function endOfTurn(chat: ChatTemplate, tokenizer: Tokenizer): number | undefined
  */
 export function promptTemplate(name: TemplateName, instruction: string, tokenizer: Tokenizer): PromptTemplate {
   const chat = name === 'chat' ? new ChatTemplate(tokenizer) : undefined;
+  const asked = instruction === '' ? placeholder : `${instruction}\n\n${placeholder}`;
   const rendered = chat
-    ? chat.render([{ role: 'user', content: `${instruction}\n\n${placeholder}` }], { addGenerationPrompt: true })
+    ? chat.render([{ role: 'user', content: asked }], { addGenerationPrompt: true })
     : written[name as Exclude<TemplateName, 'chat'>](instruction);
   const [before, after] = split(rendered);
   const end = (chat && endOfTurn(chat, tokenizer)) ?? tokenizer.eosIds[0];
@@ -69,13 +72,14 @@ export function promptTemplate(name: TemplateName, instruction: string, tokenize
     name,
     // A chat template writes BOS itself if it wants one.
     before: chat ? tokenizer.encode(before, { bos: false }) : encodeFirst(before, tokenizer),
+    text: before === '' ? { bos: false } : { continuation: true },
     after: tokenizer.encode(after, { continuation: true }),
     joint: name === 'alpaca' || name === 'llama2' || name === 'none' ? ' ' : '',
     end,
   };
 }
 
-/** The first piece of a sequence: with BOS and dummy prefix by the tokenizer's convention, also when it has no text. */
+/** The first piece of a sequence: with BOS and dummy prefix by the tokenizer's convention; BOS alone when it has no text. */
 function encodeFirst(text: string, tokenizer: Tokenizer): number[] {
   if (text !== '') return tokenizer.encode(text);
   return tokenizer.addsBos && tokenizer.bosId !== undefined ? [tokenizer.bosId] : [];

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { jsonLines, lorikeet, rows, workFolder } from '../support/cli.ts';
 
@@ -52,6 +52,7 @@ describe('flags and configuration', () => {
     [['train', '--epoch', '1'], /unknown option '--epoch'\s+\(Did you mean --epochs\?\)/],
     [['eval'], /--data is missing/],
     [['eval', '--rows', '5'], /--rows: expected rows A:B/],
+    [['generate', '--top-p', '2'], /--top-p: expected a number above 0, at most 1, found "2"/],
     [['evaluate'], /unknown command/],
     [['pull', 'gpt-5'], /'gpt-5' is not in the catalogue; it has smollm2/],
     [['train', '--out', 'x', '--model', 'm', '--keep', 'best'], /--keep best: give --val/],
@@ -69,7 +70,11 @@ describe('flags and configuration', () => {
 describe('data', () => {
   it.each([
     ['an empty file', '', /bad\.jsonl: the file has no rows/],
-    ['a missing column', '{"review":"x","label":"good"}\n', /row 1: no column 'text'.*found review, label/],
+    [
+      'a missing column',
+      '{"review":"x","label":"good"}\n',
+      /row 1: no column 'text'.*found review, label \(--text-column names another\)/,
+    ],
     ['no label', '{"text":"x"}\n', /row 1: it has no label/],
     ['an empty label', '{"text":"x","label":""}\n', /row 1: it has no label/],
     ['no JSON', '{"text":\n', /line 1: not JSON/],
@@ -77,7 +82,16 @@ describe('data', () => {
     ['a text that is none', '{"text":5,"label":"good"}\n', /'text' should be a text, found 5/],
   ])('%s', (_, text, sentence) => refuses(evalOf(write('bad.jsonl', text)), 3, sentence));
 
-  it('no file', () => refuses(evalOf(path('none.jsonl')), 3, /none\.jsonl: no such file or folder/));
+  it('no file', () => refuses(evalOf(path('none.jsonl')), 4, /none\.jsonl: no such file or folder/));
+
+  it('the folder above those of aclImdb', () => {
+    mkdirSync(path('aclImdb', 'train', 'pos'), { recursive: true });
+    refuses(
+      evalOf(path('aclImdb')),
+      3,
+      /expected the folders pos and neg with \.txt files, found train; give .*train or/,
+    );
+  });
 
   it('an unknown label', () => {
     refuses(
@@ -126,6 +140,10 @@ describe('models and adapters', () => {
 
   it('a damaged file', () =>
     refuses(['inspect', '--model', write('broken.gguf', 'GGUF\x03\0\0\0')], 3, /broken\.gguf/));
+
+  it('no adapter', () => {
+    refuses(evalOf(path('data.jsonl'), '--adapter', path('nothing')), 4, /nothing: no such file or folder/);
+  });
 
   it('an adapter that does not fit', () => {
     cpSync(path('run', 'adapter'), path('misfit'), { recursive: true });

@@ -92,6 +92,26 @@ describe('train', () => {
     );
     const config = (run: string) => readFileSync(path(run, 'adapter', 'adapter_config.json'), 'utf8');
     expect(config('more')).toBe(config('run'));
+    const again = lorikeet(['train', '--config', path('more', 'config.yaml'), '--out', path('more2')]);
+    expect([again.code, config('more2')]).toEqual([0, config('run')]);
+  });
+
+  it('is resumed and evaluated from any folder', () => {
+    const files = ['--model', 'model', '--data', 'data.jsonl', '--val', 'data.jsonl', '--out', 'anywhere'];
+    expect(lorikeet(['train', ...files, '--epochs', '1', ...common], { cwd: path() }).code).toBe(0);
+    expect(lorikeet(['train', '--resume', '--out', path('anywhere')]).stderr).not.toContain('lorikeet:');
+    const same = ['train', '--resume', '--out', 'anywhere', '--data', 'data.jsonl'];
+    expect(lorikeet(same, { cwd: path() }).code).toBe(0);
+    expect(lorikeet(evalArgs('--adapter', path('anywhere', 'adapter'), '--limit', '2')).code).toBe(0);
+  });
+
+  it('warns of options of the other method', () => {
+    const { code, stderr } = lorikeet(trainArgs('other', '--virtual-tokens', '4', '--rows', '0:8'));
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringContaining('warning: --virtual-tokens has no effect: the method is lora'),
+    ]);
+    expect(parse(readFileSync(path('other', 'config.yaml'), 'utf8'))).not.toHaveProperty('virtual-tokens');
   });
 
   it('tunes virtual tokens, and trains on prompts with completions and on chats', () => {
@@ -100,7 +120,7 @@ describe('train', () => {
     expect(JSON.parse(prompt.stdout).trainableParameters).toBe(3 * 32);
     const start = ['--adapter', path('virtual', 'adapter'), '--data', path('data.jsonl')];
     expect(lorikeet(['train', ...start, '--out', path('virtual2'), '--epochs', '1', '--threads', '1']).code).toBe(0);
-    expect(parse(readFileSync(path('virtual2', 'config.yaml'), 'utf8'))).toMatchObject({ method: 'prompt', lr: 0.01 });
+    expect(parse(readFileSync(path('virtual2', 'config.yaml'), 'utf8'))).toMatchObject({ lr: 0.01 });
     const completions = write(
       'pairs.jsonl',
       `${JSON.stringify({ prompt: 'one two', completion: ' three' })}\n`.repeat(3),
@@ -110,6 +130,8 @@ describe('train', () => {
       ...['--epochs', '1', '--threads', '1', '--json'],
     ]);
     expect(JSON.parse(pairs.stdout)).toMatchObject({ step: 1, val: { n: 3, loss: expect.any(Number) } });
+    const record = (run: string) => JSON.parse(readFileSync(path(run, 'adapter', 'lorikeet.json'), 'utf8'));
+    expect(record('pairs')).toMatchObject({ prompt: 'none', instruction: '' });
     const messages = [
       { role: 'user', content: 'one' },
       { role: 'assistant', content: 'two' },
