@@ -9,19 +9,16 @@ import type { AddedToken, Decoder, Frame } from './schema.ts';
  * GPT-2's byte alphabet: every byte as one printable character, so that a byte sequence can be written as a string.
  * Printable Latin-1 stands for itself, the other 68 bytes are U+0100 and up in byte order.
  */
-const CHARACTERS: readonly string[] = (() => {
+const CHARACTERS: readonly number[] = (() => {
   let next = 0x100;
   const printable = (byte: number) => (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
-  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : next++));
+  return Array.from({ length: 256 }, (_, byte) => (printable(byte) ? byte : next++));
 })();
-const BYTES = new Map(CHARACTERS.map((character, byte) => [character, byte]));
+const BYTES = new Map(CHARACTERS.map((code, byte) => [String.fromCharCode(code), byte]));
 
 /** Bytes as a string of the byte alphabet. */
-export function byteLevelToken(bytes: Uint8Array): string {
-  let token = '';
-  for (const byte of bytes) token += CHARACTERS[byte];
-  return token;
-}
+export const byteLevelToken = (bytes: Uint8Array): string =>
+  String.fromCharCode(...Array.from(bytes, (byte) => CHARACTERS[byte]));
 
 /** Reads tokens of the byte alphabet. */
 export const byteLevelDecoder: Decoder = {

@@ -1,7 +1,7 @@
 const [QUOTE, COMMA, COLON, BACKSLASH, OPEN_ARRAY, OPEN_OBJECT, END_ARRAY, END_OBJECT] = Buffer.from('",:\\[{]}');
 const isSpace = (byte: number): boolean => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
 /** Bytes that are parsed at a time, about. */
-const PART = 2 ** 18;
+const PART = 2 ** 15;
 
 /** The elements of an array, parsed as they are asked for. */
 export interface LongArray extends Iterable<unknown> {
@@ -21,7 +21,7 @@ export function parseWithLongArray(bytes: Buffer, key: string): { value: unknown
   if (!found) return { value: JSON.parse(bytes.toString()) };
   const { cuts, length } = found;
   const [first, last] = [cuts[0], cuts[cuts.length - 1]];
-  const value = JSON.parse(`${bytes.toString('utf8', 0, first)}${bytes.toString('utf8', last)}`);
+  const value = JSON.parse(Buffer.concat([bytes.subarray(0, first), bytes.subarray(last)]).toString());
   const elements = function* () {
     let count = 0;
     for (let i = 0; i + 1 < cuts.length; i++) {

@@ -5,7 +5,7 @@ import { type Companions, endIds, type JsonTokenizer } from './json.ts';
 import { CutMerges } from './merges.ts';
 import { PRE_TOKENIZERS } from './pretokenizers.ts';
 
-const RANK_LINE = /^([A-Za-z0-9+/]+={0,2}) (\d{1,7})$/;
+const RANK_LINE = /^[A-Za-z0-9+/]+={0,2} \d{1,7}$/;
 
 /** Whether a file looks like tiktoken ranks: its first line is base64, a space and a number. */
 export function isRankFile(head: string): boolean {
@@ -21,16 +21,23 @@ export function isRankFile(head: string): boolean {
  */
 export function rankTokenizer(text: string, source: string, companions: Companions = {}): JsonTokenizer {
   const ids = new Map<string, number>();
-  for (const [index, line] of text.trimEnd().split(/\r?\n/).entries()) {
-    const [, base64, rank] = RANK_LINE.exec(line) ?? [];
-    const token = base64 === undefined ? '' : byteLevelToken(Buffer.from(base64, 'base64'));
-    if (token === '' || token.length > 1024 || Number(rank) !== index || ids.has(token)) {
+  const { length } = text.trimEnd();
+  // A line at a time: all of them at once take more memory than the vocabulary.
+  for (let start = 0, next = 0; start < length; start = next + 1) {
+    next = text.indexOf('\n', start);
+    if (next < 0) next = length;
+    const line = text.slice(start, next).trimEnd();
+    const space = line.indexOf(' ');
+    const bytes = RANK_LINE.test(line) ? Buffer.from(line.slice(0, space), 'base64') : new Uint8Array();
+    const token = bytes.length <= 1024 ? byteLevelToken(bytes) : '';
+    if (token === '' || Number(line.slice(space)) !== ids.size || ids.has(token)) {
       throw new FormatError(
-        `${source}: line ${index + 1} is ${JSON.stringify(line.slice(0, 60))}, expected a new token in base64 and its rank ${index}`,
+        `${source}: line ${ids.size + 1} is ${JSON.stringify(line.slice(0, 60))}, expected a new token in base64 and its rank ${ids.size}`,
       );
     }
-    ids.set(token, index);
+    ids.set(token, ids.size);
   }
+
   // A token's rank is its id.
   const order = Int32Array.from(ids.values());
   const special = specialTokens().map((content, i) => addedToken(order.length + i, content, true));

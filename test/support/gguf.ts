@@ -1,4 +1,5 @@
 import type { Shape } from '../../engine/shape.ts';
+import type { Checkpoint } from '../../models/checkpoint/index.ts';
 
 /** A metadata value: strings, booleans, integers (u32), `{ f32: number }`, lists of strings, or typed arrays. */
 export type Value = string | boolean | number | { f32: number } | string[] | Float32Array | Int32Array;
@@ -60,4 +61,68 @@ export function ggufFile(
     ...infos,
   ]);
   return Buffer.concat([head, pad(head.length), ...data]);
+}
+
+const names: [RegExp, string][] = [
+  [/^model\.embed_tokens/, 'token_embd'],
+  [/^model\.norm/, 'output_norm'],
+  [/^lm_head/, 'output'],
+  [/^model\.layers\.(\d+)\.input_layernorm/, 'blk.$1.attn_norm'],
+  [/^model\.layers\.(\d+)\.post_attention_layernorm/, 'blk.$1.ffn_norm'],
+  [/^model\.layers\.(\d+)\.self_attn\.o_proj/, 'blk.$1.attn_output'],
+  [/^model\.layers\.(\d+)\.self_attn\.(.)_proj/, 'blk.$1.attn_$2'],
+  [/^model\.layers\.(\d+)\.mlp\.(\w+)_proj/, 'blk.$1.ffn_$2'],
+];
+const ggufName = (name: string) => {
+  const [pattern, replacement] = names.find(([pattern]) => pattern.test(name))!;
+  return name.replace(pattern, replacement);
+};
+
+/** llama.cpp's converter: reshape(heads, 2, headDim/2, …).swapaxes(1, 2). */
+export function permute(rows: Uint8Array[], heads: number): Uint8Array[] {
+  const half = rows.length / heads / 2;
+  const out: Uint8Array[] = [];
+  for (let h = 0; h < heads; h++) {
+    for (let j = 0; j < half; j++) for (let i = 0; i < 2; i++) out.push(rows[(h * 2 + i) * half + j]);
+  }
+  return out;
+}
+
+/** What a file is made of, by the file's own names. */
+export type GgufContents = { metadata: Map<string, Value>; tensors: Map<string, GgufTensorInput> };
+
+/** What llama.cpp's converter makes of a Hugging Face model. */
+export async function convert(model: Checkpoint): Promise<GgufContents> {
+  const { config } = model;
+  const metadata = new Map<string, Value>([
+    ['general.architecture', 'llama'],
+    ['general.alignment', 64],
+    ['llama.block_count', config.numHiddenLayers],
+    ['llama.context_length', config.maxPositionEmbeddings],
+    ['llama.embedding_length', config.hiddenSize],
+    ['llama.feed_forward_length', config.intermediateSize],
+    ['llama.attention.head_count', config.numAttentionHeads],
+    ['llama.attention.head_count_kv', config.numKeyValueHeads],
+    ['llama.attention.layer_norm_rms_epsilon', { f32: config.rmsNormEps }],
+    ['llama.rope.freq_base', { f32: config.ropeTheta }],
+    ['llama.rope.dimension_count', config.headDim],
+    ['llama.vocab_size', config.vocabSize],
+    ['tokenizer.ggml.tokens', ['a', 'ü', '▁the']],
+    ['tokenizer.ggml.scores', Float32Array.of(0, -1, -2)],
+    ['tokenizer.ggml.bos_token_id', 1],
+    ['tokenizer.ggml.eos_token_id', 2],
+    ['tokenizer.ggml.add_bos_token', true],
+  ]);
+  const tensors = new Map<string, GgufTensorInput>();
+  for (const [name, { shape }] of model.tensors) {
+    let data = await model.read(name);
+    const part = /\.([qk])_proj/.exec(name)?.[1];
+    if (part) {
+      const bytes = data.length / shape[0];
+      const rows = Array.from({ length: shape[0] }, (_, i) => data.subarray(i * bytes, (i + 1) * bytes));
+      data = Buffer.concat(permute(rows, part === 'q' ? config.numAttentionHeads : config.numKeyValueHeads));
+    }
+    tensors.set(ggufName(name), { shape, type: 0, data });
+  }
+  return { metadata, tensors };
 }
