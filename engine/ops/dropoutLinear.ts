@@ -67,10 +67,10 @@ function declare(
     },
     dtypes: [['f32', 'f32', 'i32']],
     activations,
-    sample: (gen: Gen) => {
+    sample: (gen: Gen, dtypes) => {
       const sizes = { T: gen.dim(33, { zero: true }), K: gen.dim(65), r: gen.dim(17) };
       const mask = gen.ints(maskShape(sizes.T, sizes.K), -(2 ** 31), 2 ** 31 - 1);
-      const inputs = operands.map((m) => gen.tensor(shapeOf(m, sizes)));
+      const inputs = operands.map((m, i) => gen.tensor(shapeOf(m, sizes), { dtype: dtypes[i] }));
       return [[...inputs, mask], { p: 0.25, scale: gen.real(0.5, 2) }];
     },
     bench: () => {
@@ -96,7 +96,7 @@ const gradInput = declare(['y', 'a'], 'x', {
 const gradWeight = declare(['y', 'x'], 'a', {
   name: 'dropoutLinearGradWeight',
   doc: 's·gᵀ·dropout(x): the gradient of dropoutLinear for its weight',
-  define: ([g, x, mask], { p, scale }) => mul(matmul(g, masked(x, mask, p), { transA: true }), scale),
+  define: ([g, x, mask], { p, scale }) => mul(matmul(g, masked(x, mask, p), { transA: true, to: 'f32' }), scale),
 });
 
 const applyDropoutLinear = declare(['x', 'a'], 'y', {

@@ -4,6 +4,7 @@ import { formatShape, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { matmul } from './matmul.ts';
 import { reshape } from './move.ts';
+import { cast } from './quant.ts';
 
 function dims(name: string, [x, w]: Spec[], from: 0 | 1): { rows: number; N: number; K: number; leading: Shape } {
   const [N, K] = w.shape;
@@ -18,7 +19,7 @@ function dims(name: string, [x, w]: Spec[], from: 0 | 1): { rows: number; N: num
   return { rows: size(leading), N, K, leading };
 }
 
-const weightOf = (dtype: string): string => `f32_${dtype}`;
+const kernelOf = (name: string, [x, w]: Spec[]): string => `${name}_${x.dtype}_${w.dtype}`;
 const cost = (name: string, from: 0 | 1) => (specs: Spec[]) => {
   const { rows, N, K } = dims(name, specs, from);
   return { multiplyAdds: rows * N * K, bytes: 4 * rows * (N + K) + byteLength(specs[1].dtype, [N, K]) };
@@ -63,14 +64,14 @@ const applyLinear = op<void>({
     const { rows, N, K } = dims('linear', specs, 1);
     return [
       needs[0] && linearGradInput(g, w),
-      needs[1] && matmul(reshape(g, [rows, N]), reshape(x, [rows, K]), { transA: true }),
-      needs[2] && g,
+      needs[1] && matmul(reshape(g, [rows, N]), reshape(x, [rows, K]), { transA: true, to: 'f32' }),
+      needs[2] && cast(g),
     ];
   },
   launch: (specs) => {
     const { rows, N, K } = dims('linear', specs, 1);
     const hasBias = specs.length === 3;
-    const kernel = `linear_${weightOf(specs[1].dtype)}`;
+    const kernel = kernelOf('linear', specs);
     // Without a bias its place is taken by the weight, which is not read there.
     return [
       { kernel, outputs: [0], inputs: [0, 1, hasBias ? 2 : 1], ints: [rows, N, K, +hasBias], work: [N, rows, 1] },
@@ -78,9 +79,10 @@ const applyLinear = op<void>({
   },
   contraction: (specs) => specs[1].shape[1] + 1,
   dtypes: [...weightDTypes.map((w): DType[] => ['f32', w]), ['f32', 'f32', 'f32'], ['f32', 'q8_0', 'f32']],
+  activations: [0],
   sample: (gen, dtypes) => {
     const [N, K] = weightShape(gen, dtypes[1]);
-    const x = gen.tensor(gen.int(0, 1) ? [gen.dim(33), K] : [2, 3, K]);
+    const x = gen.tensor(gen.int(0, 1) ? [gen.dim(33), K] : [2, 3, K], { dtype: dtypes[0] });
     const w = gen.tensor([N, K], { dtype: dtypes[1] });
     return [dtypes.length === 3 ? [x, w, gen.tensor([N])] : [x, w], undefined];
   },
@@ -100,7 +102,7 @@ const applyLinear = op<void>({
 });
 
 /**
- * x [..., K] · Wᵀ + b → [..., N], with W [N, K] stored in any weight type and b [N].
+ * x [..., K] · Wᵀ + b → [..., N] in x's type (f32 or bf16), with W [N, K] stored in any weight type and b f32 [N].
  * @throws ShapeError when the widths differ
  */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
@@ -124,14 +126,15 @@ const applyGradInput = op<void>({
   },
   launch: (specs) => {
     const { rows, N, K } = dims('linearGradInput', specs, 0);
-    const kernel = `linearGradInput_${weightOf(specs[1].dtype)}`;
+    const kernel = kernelOf('linearGradInput', specs);
     return [{ kernel, outputs: [0], inputs: [0, 1], ints: [rows, N, K], work: [K, rows, 1] }];
   },
   contraction: (specs) => specs[1].shape[0],
   dtypes: weightDTypes.map((w) => ['f32', w]),
+  activations: [0],
   sample: (gen, dtypes) => {
     const [N, K] = weightShape(gen, dtypes[1]);
-    return [[gen.tensor([gen.dim(33), N]), gen.tensor([N, K], { dtype: dtypes[1] })], undefined];
+    return [[gen.tensor([gen.dim(33), N], { dtype: dtypes[0] }), gen.tensor([N, K], { dtype: dtypes[1] })], undefined];
   },
   bench: () =>
     weightDTypes.flatMap((dtype) =>

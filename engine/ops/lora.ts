@@ -7,6 +7,7 @@ import { dropoutLinear } from './dropoutLinear.ts';
 import { add, mul } from './elementwise.ts';
 import { linear, linearGradInput } from './linear.ts';
 import { matmul } from './matmul.ts';
+import { cast } from './quant.ts';
 
 export interface LoraAttrs {
   /** α/r, or α/√r for rsLoRA. */
@@ -33,10 +34,10 @@ const applyLora = op<void>({
   save: ([x, w, u, b], _, needs) => [needs[1] && x, needs[0] && w, needs[3] && u, needs[2] && b],
   vjp: (g, { saved: [x, w, u, b] }, needs): (Tensor | false)[] => [
     needs[0] && linearGradInput(g, w),
-    needs[1] && matmul(g, x, { transA: true }),
+    needs[1] && matmul(g, x, { transA: true, to: 'f32' }),
     needs[2] && linearGradInput(g, b),
-    needs[3] && matmul(g, u, { transA: true }),
-    needs[4] && g,
+    needs[3] && matmul(g, u, { transA: true, to: 'f32' }),
+    needs[4] && cast(g),
   ],
   launch: ([x, w, , b, bias]) => {
     const [T, K] = x.shape;
@@ -55,12 +56,13 @@ const applyLora = op<void>({
     ['f32', 'f32', 'f32', 'f32', 'f32'],
     ['f32', 'q8_0', 'f32', 'f32', 'f32'],
   ],
+  activations: [0, 2],
   sample: (gen, dtypes) => {
     const weight = dtypes[1];
     const K = weight.endsWith('_k') ? 256 : weight.startsWith('q') ? 32 : gen.dim(33);
     const [T, N, r] = [gen.dim(33), gen.dim(33), gen.dim(9)];
-    const inputs = [gen.tensor([T, K]), gen.tensor([N, K], { dtype: weight }), gen.tensor([T, r]), gen.tensor([N, r])];
-    return [dtypes.length > 4 ? [...inputs, gen.tensor([N])] : inputs, undefined];
+    const shapes = [[T, K], [N, K], [T, r], [N, r], [N]];
+    return [dtypes.map((dtype, i) => gen.tensor(shapes[i], { dtype })), undefined];
   },
   bench: () => [
     [

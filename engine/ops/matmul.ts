@@ -1,13 +1,17 @@
+import type { ComputeDType } from '../dtype.ts';
 import { elementsOf, op, type Spec } from '../op.ts';
 import { broadcastShapes, formatShape, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { walkBroadcast } from './elementwise.ts';
+import { cast } from './quant.ts';
 import { expand } from './reduce.ts';
 
-/** Which operands are read transposed in their last two axes; no transposed copy is made. */
 export interface MatmulAttrs {
+  /** Whether an operand is read transposed in its last two axes; no transposed copy is made. */
   transA?: boolean;
   transB?: boolean;
+  /** Type of the product, by default the operands'. Gradients of parameters are f32 products of bf16 activations. */
+  to?: ComputeDType;
 }
 
 function dims([a, b]: Spec[], { transA, transB }: MatmulAttrs) {
@@ -29,7 +33,7 @@ const applyMatmul = op<MatmulAttrs>({
   doc: 'matrix product over the last two axes, batched; either operand may be read transposed',
   outputs: (specs, attrs) => {
     const { batch, M, N } = dims(specs, attrs);
-    return [{ shape: [...batch, M, N], dtype: specs[0].dtype }];
+    return [{ shape: [...batch, M, N], dtype: attrs.to ?? specs[0].dtype }];
   },
   reference: ([c], [a, b], specs, attrs) => {
     const { batch, M, N, K } = dims(specs, attrs);
@@ -48,20 +52,26 @@ const applyMatmul = op<MatmulAttrs>({
     });
   },
   save: ([a, b], _, needs) => [needs[1] && a, needs[0] && b],
-  vjp: (g, { saved: [a, b], attrs: { transA = false, transB = false } }, needs): (Tensor | false)[] => [
-    needs[0] && (transA ? matmul(b, g, { transA: transB, transB: true }) : matmul(g, b, { transB: !transB })),
-    needs[1] && (transB ? matmul(g, a, { transA: true, transB: transA }) : matmul(a, g, { transA: !transA })),
-  ],
+  vjp: (gradient, { saved: [a, b], attrs: { transA = false, transB = false }, specs }, needs): (Tensor | false)[] => {
+    const g = cast(gradient, specs[0].dtype as ComputeDType);
+    return [
+      needs[0] && (transA ? matmul(b, g, { transA: transB, transB: true }) : matmul(g, b, { transB: !transB })),
+      needs[1] && (transB ? matmul(g, a, { transA: true, transB: transA }) : matmul(a, g, { transA: !transA })),
+    ];
+  },
   launch: (specs, attrs) => {
     const { batch, M, N, K } = dims(specs, attrs);
     const batches = size(batch);
     // Elements between one matrix of the batch and the next; 0 for an operand that all of them share.
     const stride = ({ shape }: Spec): number => (size(shape.slice(0, -2)) === 1 ? 0 : size(shape.slice(-2)));
     const ints = [batches, M, N, K, +!!attrs.transA, +!!attrs.transB, stride(specs[0]), stride(specs[1])];
-    return [{ kernel: `matmul_${specs[0].dtype}`, outputs: [0], inputs: [0, 1], ints, work: [N, M, batches] }];
+    const { dtype } = specs[0];
+    const kernel = attrs.to && attrs.to !== dtype ? `matmul_${dtype}_${attrs.to}` : `matmul_${dtype}`;
+    return [{ kernel, outputs: [0], inputs: [0, 1], ints, work: [N, M, batches] }];
   },
   contraction: (specs, attrs) => dims(specs, attrs).K,
   dtypes: [['f32', 'f32']],
+  activations: [0, 1],
   sample: (gen, [da, db]) => {
     const zero = gen.int(0, 5) === 0;
     const [M, N, K] = [gen.dim(33, { zero }), gen.dim(33, { zero }), gen.dim(33, { zero })];
@@ -76,7 +86,8 @@ const applyMatmul = op<MatmulAttrs>({
     )[gen.int(0, 3)];
     const a = gen.tensor([...left, ...(transA ? [K, M] : [M, K])], { dtype: da });
     const b = gen.tensor([...right, ...(transB ? [N, K] : [K, N])], { dtype: db });
-    return [[a, b], { transA, transB }];
+    const to = gen.int(0, 1) === 1 ? 'f32' : undefined;
+    return [[a, b], { transA, transB, to }];
   },
   bench: () =>
     (
@@ -104,7 +115,8 @@ const applyMatmul = op<MatmulAttrs>({
 });
 
 /**
- * op(A)·op(B) over the last two axes: [..., M, K] · [..., K, N] → [..., M, N]; leading axes broadcast.
+ * op(A)·op(B) over the last two axes: [..., M, K] · [..., K, N] → [..., M, N]; leading axes broadcast. f32, or bf16 with
+ * sums in f32.
  * @throws ShapeError when the inner sizes differ or the leading axes do not broadcast
  */
 export function matmul(a: Tensor, b: Tensor, attrs: MatmulAttrs = {}): Tensor {

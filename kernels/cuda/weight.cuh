@@ -1,7 +1,7 @@
-// Stored weights: elements f32, f16 or bf16, or llama.cpp's blocks. Rows are whole blocks, and blocks are read as they lie in
-// the file, two bytes at a time, which is all the alignment that most formats have. Memory traffic is the blocks' own bytes, since neighbouring
-// lanes use up each sector; the price is instructions (3 loads for 4 elements of q4_0, where 16-byte planes would take 2 for 32).
-// It is paid once for each use of a weight by a product of few rows, and once for all rows where a product widens the weight first.
+// Stored weights: elements f32, f16 or bf16, or llama.cpp's blocks. Rows are whole blocks, and blocks are read as they lie in the
+// file, two bytes at a time, which is all the alignment that most formats have. Memory traffic is the blocks' own bytes, since
+// neighbouring lanes use up each sector; the price is instructions (3 loads for 4 elements of q4_0, where planes of quants and of
+// scales, repacked on upload, would take 2 for 32). A backend could not repack: it is given bytes, and knows no types.
 #pragma once
 #include "common.cuh"
 
@@ -147,6 +147,31 @@ template <class W> INLINE Four loadFour(const W *row, i32 column, i32 columns) {
     Packet<W, 4> in = load<4>(row + column, min(4, columns - column));
     return four([&](int j) { return widen(in.at[j]); });
   }
+}
+
+/// y[r, c … c + 3] = x[from(r), c … c + 3] for a thread of rows × ⌈columns/4⌉; NaN where `from` is negative.
+template <class T, class W, class From> INLINE void copyRows(T *y, const W *x, i32 rows, i32 columns, From from) {
+  i32 perRow = (columns + 3) / 4;
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (i64)rows * perRow) return;
+  i64 r = i / perRow;
+  i32 c = (i32)(i - r * perRow) * 4;
+  i64 source = from(r);
+  Packet<T, 4> out;
+  if (source >= 0) {
+    Four in = loadFour(x + source * (columns / blockOf<W>), c, columns);
+#pragma unroll
+    for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(in.at[j]);
+  } else {
+#pragma unroll
+    for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(__int_as_float(0x7fc00000));
+  }
+  store<4>(y + r * columns + c, out, columns - c);
+}
+
+/// y = x, n elements, four a thread. Rows are whole blocks, so that all of them are one.
+template <class T, class W> INLINE void copyAll(T *y, const W *x, i32 n) {
+  copyRows(y, x, 1, n, [](i64 r) { return r; });
 }
 
 /// KERNEL(T, W) for every type that weights are stored in.

@@ -2,6 +2,7 @@ import { isReference } from '../../engine/backend.ts';
 import { type ComputeDType, type DType, dtypes, isQuantized } from '../../engine/dtype.ts';
 import { type Backend, backward, fromBytes, noGrad, parameter, type Tensor, tensor } from '../../engine/index.ts';
 import { type AnyOp, apply, combinations, execute } from '../../engine/op.ts';
+import { cast } from '../../engine/ops/quant.ts';
 import { size } from '../../engine/shape.ts';
 import { differentiable, host } from './gradcheck.ts';
 
@@ -20,9 +21,11 @@ export async function moved(t: Tensor, backend: Backend, shift = 0): Promise<Ten
   );
 }
 
+/** |t|, of quantised blocks as f32: an op that takes these takes those. */
 const absolute = (t: Tensor): Tensor => {
-  if (t.dtype === 'i32' || isQuantized(t.dtype)) return t;
-  return tensor(host(t).map(Math.abs), t.shape, { dtype: t.dtype, backend: t.backend });
+  if (t.dtype === 'i32') return t;
+  const numbers = isQuantized(t.dtype) ? cast(t) : t;
+  return tensor(host(numbers).map(Math.abs), t.shape, { dtype: numbers.dtype, backend: t.backend });
 };
 
 /** One case of the derived suite: an op, the types of its inputs, the type of its activations. */
@@ -68,7 +71,6 @@ function allowances(
     const K = compute === 'f32' ? Math.max(1, def.contraction(specs, attrs)) : 1;
     const sums = noGrad(() => execute(def, inputs.map(absolute), attrs, needs));
     return outputs.map((o, k) => {
-      // Quantised weights keep their signs: bound their absolute sum by that of the row's largest output, too.
       const rowMax = rowMaxima(o);
       return host(sums[k]).map((s, i) => relative * Math.sqrt(K) * Math.max(Math.abs(s), rowMax[i]));
     });

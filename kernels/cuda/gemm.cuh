@@ -1,0 +1,130 @@
+// Products of matrices in f32: C[M,N] = A·B, tiles of 64×64 in shared memory, 8×4 sums a thread, each over k upwards. An operand
+// is stored [M or N, K] (`kInRows`) or transposed.
+#pragma once
+#include "weight.cuh"
+
+/// A matrix as it is stored: `rows` of `columns` elements.
+template <class T> struct Stored {
+  const T *data;
+  i32 rows, columns;
+
+  /// Four neighbours of a row; 0 outside.
+  INLINE Four at(i32 row, i32 column) const {
+    return loadFour(data + row * (i64)columns, column, row < rows ? columns : 0);
+  }
+};
+
+/// The tile of C[M, N] that is a block's: neighbouring blocks go down eight rows of tiles before they go right, so that both
+/// operands' tiles are met again while they are in the cache. Matrices of a batch follow one another.
+template <class T> struct Tile {
+  static constexpr int HEIGHT = 64, WIDTH = 64, THREADS = 128;
+  i32 m, n, batch;
+
+  INLINE Tile(i32 M, i32 N) {
+    constexpr int group = 8;
+    i32 down = (M + HEIGHT - 1) / HEIGHT, right = (N + WIDTH - 1) / WIDTH, i = blockIdx.x % (down * right);
+    batch = blockIdx.x / (down * right);
+    i32 top = i / (group * right) * group, rows = min(group, down - top);
+    i -= top * right;
+    m = (top + i % rows) * HEIGHT;
+    n = i / rows * WIDTH;
+  }
+};
+
+/// Four f32 at an address that is a multiple of 16.
+INLINE Four &alignedFour(f32 *p) { return *reinterpret_cast<Four *>(p); }
+
+INLINE Four plus(const Four &a, const Four &b) {
+  return four([&](int j) { return a.at[j] + b.at[j]; });
+}
+
+/// One operand's way through shared memory: 64 rows or columns of the product by 16 of k.
+template <class T, bool kInRows> struct Operand {
+  static constexpr int DEPTH = 16;
+  typedef f32 Shared[DEPTH][64 + 4];
+  Stored<T> matrix;
+  i32 first;
+  Four fetched[2];
+
+  /// (k, position in the tile) of a thread's i-th four.
+  INLINE static int2 place(int i) {
+    int four = threadIdx.x + i * Tile<T>::THREADS;
+    return kInRows ? int2{four % 4 * 4, four / 4} : int2{four / 16, four % 16 * 4};
+  }
+  INLINE void fetch(i32 k) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      int2 at = place(i);
+      fetched[i] = kInRows ? matrix.at(first + at.y, k + at.x) : matrix.at(k + at.x, first + at.y);
+    }
+  }
+  INLINE void put(Shared tile) const {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      int2 at = place(i);
+      if (kInRows) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) tile[at.x + j][at.y] = fetched[i].at[j];
+      } else {
+        alignedFour(&tile[at.x][at.y]) = fetched[i];
+      }
+    }
+  }
+};
+
+/// The tile of A·B that is this block's: finish(m, n, sums of C[m, n … n + 3]) for all m < M, n < N in it, n a multiple of 4.
+template <bool aKInRows, bool bKInRows, class T, class Finish>
+INLINE void product(Tile<T> tile, Stored<T> a, Stored<T> b, i32 M, i32 N, i32 K, Finish finish) {
+  typedef Operand<T, aKInRows> Left;
+  typedef Operand<T, bKInRows> Right;
+  constexpr int DEPTH = Left::DEPTH;
+  __shared__ alignas(16) typename Left::Shared as[2];
+  __shared__ alignas(16) typename Right::Shared bs[2];
+  Left left{a, tile.m};
+  Right right{b, tile.n};
+  int row = threadIdx.x / 16 * 8, column = threadIdx.x % 16 * 4;
+  f32 sums[8][4] = {};
+
+  auto fetch = [&](i32 k) {
+    left.fetch(k);
+    right.fetch(k);
+  };
+  auto put = [&](int stage) {
+    left.put(as[stage]);
+    right.put(bs[stage]);
+    __syncthreads();
+  };
+  if (K > 0) {
+    fetch(0);
+    put(0);
+  }
+  int stage = 0;
+  for (i32 k = 0; k < K; k += DEPTH, stage ^= 1) {
+    bool more = k + DEPTH < K;
+    if (more) fetch(k + DEPTH);
+#pragma unroll
+    for (int d = 0; d < DEPTH; d++) {
+      Four x[2] = {alignedFour(&as[stage][d][row]), alignedFour(&as[stage][d][row + 4])};
+      Four y = alignedFour(&bs[stage][d][column]);
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) sums[i][j] = fmaf(x[i / 4].at[i % 4], y.at[j], sums[i][j]);
+      }
+    }
+    if (more) put(stage ^ 1);
+  }
+  if (tile.n + column >= N) return;
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    if (tile.m + row + i < M) finish(tile.m + row + i, tile.n + column, four([&](int j) { return sums[i][j]; }));
+  }
+}
+
+/// x[0 … count) in type T.
+template <class T> INLINE void storeFour(T *y, const Four &x, i32 count) {
+  Packet<T, 4> out;
+#pragma unroll
+  for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(x.at[j]);
+  store<4>(y, out, count);
+}

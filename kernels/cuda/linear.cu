@@ -1,0 +1,85 @@
+// Products of activations with weights of any stored type: linear, its gradient for the input, and the second half of a
+// low-rank adapter. A product of up to eight rows reads the weight as it is stored; for more of them a weight of another type
+// than the activations' is widened first, all of it, into scratch memory.
+#include "gemm.cuh"
+
+/// y = x·Wᵀ (+ bias) for M ≤ 8: a warp for each column, whose lanes take k in fours.
+template <class T, class W>
+INLINE void gemv(T *y, const T *x, const W *w, const f32 *bias, i32 M, i32 N, i32 K, i32 hasBias) {
+  constexpr int ROWS = 8;
+  i32 n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (n >= N) return;
+  const W *row = w + n * (i64)(K / blockOf<W>);
+  f32 sums[ROWS] = {};
+  for (i32 k = lane * 4; k < K; k += 128) {
+    Four weights = loadFour(row, k, K);
+#pragma unroll
+    for (int m = 0; m < ROWS; m++) {
+      if (m >= M) break;
+      Four in = loadFour(x + m * (i64)K, k, K);
+#pragma unroll
+      for (int j = 0; j < 4; j++) sums[m] = fmaf(in.at[j], weights.at[j], sums[m]);
+    }
+  }
+#pragma unroll
+  for (int m = 0; m < ROWS; m++) {
+    if (m >= M) break;
+    f32 sum = warpReduce<Sum>(sums[m]);
+    if (lane == 0) y[m * (i64)N + n] = narrow<T>(hasBias ? sum + bias[n] : sum);
+  }
+}
+
+/// y = x·Wᵀ (+ bias). `wide` is the weight in type T, null where it is stored so.
+template <class T>
+INLINE void linear(T *y, const T *x, const T *w, const f32 *bias, const T *wide, i32 M, i32 N, i32 K, i32 hasBias) {
+  product<true, true>(Tile<T>(M, N), {x, M, K}, {wide ? wide : w, N, K}, M, N, K, [=](i32 m, i32 n, Four sums) {
+    if (hasBias) sums = plus(sums, load<4>(bias + n, N - n));
+    storeFour(y + m * (i64)N + n, sums, N - n);
+  });
+}
+
+/// y += x·Wᵀ
+template <class T> INLINE void linearAdd(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {
+  product<true, true>(Tile<T>(M, N), {x, M, K}, {wide ? wide : w, N, K}, M, N, K, [=](i32 m, i32 n, Four sums) {
+    T *at = y + m * (i64)N + n;
+    storeFour(at, plus(loadFour(at, 0, N - n), sums), N - n);
+  });
+}
+
+/// dx = g·W
+template <class T> INLINE void gradInput(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {
+  product<true, false>(Tile<T>(M, K), {g, M, N}, {wide ? wide : w, N, K}, M, K, N, [=](i32 m, i32 k, Four sums) {
+    storeFour(dx + m * (i64)K + k, sums, K - k);
+  });
+}
+
+#define GEMV(T, W)                                                                                                     \
+  ENTRY(128)                                                                                                           \
+  linear_##T##_##W##_gemv(T *y, const T *x, const W *w, const f32 *bias, T *, i32 M, i32 N, i32 K, i32 hasBias) {      \
+    gemv(y, x, w, bias, M, N, K, hasBias);                                                                             \
+  }
+#define WIDEN(T, W)                                                                                                    \
+  ENTRY(256) linear_##T##_##W##_widen(T *, const T *, const W *w, const f32 *, T *wide, i32 n) {                       \
+    copyAll(wide, w, n);                                                                                               \
+  }                                                                                                                    \
+  ENTRY(256) linearGradInput_##T##_##W##_widen(T *, const T *, const W *w, T *wide, i32 n) { copyAll(wide, w, n); }
+#define PRODUCTS(T, _)                                                                                                 \
+  WEIGHT_TYPES(GEMV, T)                                                                                                \
+  WIDEN(T, f16)                                                                                                        \
+  BLOCK_TYPES(WIDEN, T)                                                                                                \
+  ENTRY(Tile<T>::THREADS)                                                                                              \
+  linear_##T(T *y, const T *x, const T *w, const f32 *bias, const T *wide, i32 M, i32 N, i32 K, i32 hasBias) {         \
+    linear(y, x, w, bias, wide, M, N, K, hasBias);                                                                     \
+  }                                                                                                                    \
+  ENTRY(Tile<T>::THREADS) linearAdd_##T(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {            \
+    linearAdd(y, x, w, wide, M, N, K);                                                                                 \
+  }                                                                                                                    \
+  ENTRY(Tile<T>::THREADS) linearGradInput_##T(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {     \
+    gradInput(dx, g, w, wide, M, N, K);                                                                                \
+  }
+COMPUTE_TYPES(PRODUCTS, )
+WIDEN(f32, bf16)
+#if SM >= 80
+WIDEN(bf16, f32)
+ENTRY(256) linearAdd_bf16_f32_widen(bf16 *, const bf16 *, const f32 *w, bf16 *wide, i32 n) { copyAll(wide, w, n); }
+#endif

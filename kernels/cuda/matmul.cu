@@ -1,0 +1,29 @@
+// Batched products of activations, either operand read transposed.
+#include "gemm.cuh"
+
+template <bool transA, bool transB, class C, class T>
+INLINE void matmul(C *c, const T *a, const T *b, i32 M, i32 N, i32 K, i32 strideA, i32 strideB) {
+  Tile<T> tile(M, N);
+  i64 batch = tile.batch;
+  c += batch * M * N;
+  Stored<T> left{a + batch * strideA, transA ? K : M, transA ? M : K};
+  Stored<T> right{b + batch * strideB, transB ? N : K, transB ? K : N};
+  product<!transA, transB>(tile, left, right, M, N, K, [=](i32 m, i32 n, const Four &sums) {
+    storeFour(c + m * (i64)N + n, sums, N - n);
+  });
+}
+
+#define MATMUL(NAME, C, T, LAYOUT, TRANS_A, TRANS_B)                                                                   \
+  ENTRY(Tile<T>::THREADS) NAME##_##LAYOUT(C *c, const T *a, const T *b, i32 M, i32 N, i32 K, i32 strideA, i32 strideB) {   \
+    matmul<TRANS_A, TRANS_B>(c, a, b, M, N, K, strideA, strideB);                                                      \
+  }
+#define LAYOUTS(NAME, C, T)                                                                                            \
+  MATMUL(NAME, C, T, nn, false, false)                                                                                 \
+  MATMUL(NAME, C, T, nt, false, true)                                                                                  \
+  MATMUL(NAME, C, T, tn, true, false)                                                                                  \
+  MATMUL(NAME, C, T, tt, true, true)
+LAYOUTS(matmul_f32, f32, f32)
+#if SM >= 80
+LAYOUTS(matmul_bf16, bf16, bf16)
+LAYOUTS(matmul_bf16_f32, f32, bf16)
+#endif
