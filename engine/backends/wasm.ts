@@ -6,6 +6,7 @@ import type * as Kernels from '../../kernels/wasm/pkg/relaxed/lorikeet_kernels.j
 import { type Backend, type BufferRef, MissingKernelError, type Work } from '../backend.ts';
 import { Allocator } from './allocator.ts';
 import type { MemoryModel } from './rehearsal.ts';
+import { PROBE_BYTES, probeRevectorizer } from './wasm-probe.ts';
 import { Threads } from './wasm-threads.ts';
 
 /** relaxed: with fused multiply-add; simd128: for engines without relaxed SIMD (Node 20). */
@@ -14,10 +15,15 @@ type Build = 'relaxed' | 'simd128';
 export interface WasmOptions {
   /** Threads that run kernels, the caller's included. Default: what the system offers. */
   threads?: number;
-  /** Switches V8's experimental pairing of 128-bit operations into 256-bit ones on, for the whole process. */
+  /**
+   * Switches V8's experimental pairing of 128-bit operations into 256-bit ones on, for the whole process, and probes it; what
+   * does not pass is switched off again.
+   */
   revectorize?: boolean;
   /** Default: relaxed where the engine accepts it. */
   build?: Build;
+  /** What decides whether the revectorizer does its work. @internal for tests */
+  probe?: typeof probeRevectorizer;
 }
 
 export interface WasmInfo {
@@ -25,8 +31,10 @@ export interface WasmInfo {
   threads: number;
   /** Why there are fewer threads than asked for. */
   threadsReason?: string;
-  /** Whether V8's revectorizer was asked for and this version has it. */
+  /** Whether the micro-kernels written for V8's revectorizer run: it was asked for and has passed the probe. */
   revectorize: boolean;
+  /** What the probe found, or why there was none. */
+  revectorizeReason: string;
 }
 
 export interface WasmBackend extends Backend {
@@ -72,13 +80,21 @@ let instances = 0;
  */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<WasmBackend> {
   // Before anything is compiled. V8 has a working revectorizer from Node 24 on.
-  const revectorize = options.revectorize === true && Number.parseInt(process.versions.node, 10) >= 24;
-  if (revectorize) setFlagsFromString('--experimental-wasm-revectorize');
+  const asked = options.revectorize === true;
+  const known = Number.parseInt(process.versions.node, 10) >= 24;
+  if (asked && known) setFlagsFromString('--experimental-wasm-revectorize');
   const { build, bytes } = await readBuild(options.build);
   const glue = `${new URL(`../../kernels/wasm/pkg/${build}/lorikeet_kernels.js`, import.meta.url)}?instance=${instances++}`;
   const kernels: typeof Kernels = await import(glue);
   const module = await WebAssembly.compile(bytes);
   const { memory } = kernels.initSync({ module });
+  let verdict = { wide: false, found: asked ? 'V8 has a working one from Node 24 on' : 'not asked for' };
+  if (asked && known) {
+    const address = memory.grow(Math.ceil(PROBE_BYTES / PAGE)) * PAGE;
+    verdict = (options.probe ?? probeRevectorizer)(kernels, memory.buffer, address);
+    // What V8 has yet to optimise shall be in 128 bits too.
+    if (!verdict.wide) setFlagsFromString('--no-experimental-wasm-revectorize');
+  }
   const wanted = options.threads ?? availableParallelism();
   let threads: Threads | undefined;
   let threadsReason: string | undefined;
@@ -90,7 +106,13 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
       threadsReason = `threads cannot start: ${(error as Error).message}`;
     }
   }
-  const info = { build, threads: threads ? wanted : 1, threadsReason, revectorize };
+  const info = {
+    build,
+    threads: threads ? wanted : 1,
+    threadsReason,
+    revectorize: verdict.wide,
+    revectorizeReason: verdict.found,
+  };
   return new Wasm(kernels, memory, info, threads);
 }
 

@@ -19,6 +19,7 @@ mod r#move;
 mod norm;
 mod optimizer;
 mod pool;
+mod probe;
 mod quant;
 mod reduce;
 mod rope;

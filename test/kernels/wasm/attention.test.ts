@@ -21,7 +21,11 @@ const backends: Backends = {};
 beforeAll(async () => {
   backends['one thread'] = await createWasmBackend({ threads: 1 });
   backends['three threads'] = await createWasmBackend({ threads: 3 });
-  backends['wide strips'] = await createWasmBackend({ threads: 2, revectorize: true });
+  backends['wide strips'] = await createWasmBackend({
+    threads: 2,
+    revectorize: true,
+    probe: () => ({ wide: true, found: 'the test' }),
+  });
   backends.simd128 = await createWasmBackend({ threads: 2, build: 'simd128' });
 });
 afterAll(async () => {

@@ -119,8 +119,18 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
     backends.push(
       await createWasmBackend({ build, threads: 1 }),
       await createWasmBackend({ build, threads: 2 }),
-      await createWasmBackend({ build, threads: 3, revectorize: true }),
-      await createWasmBackend({ build, threads: 1, revectorize: true }),
+      await createWasmBackend({
+        build,
+        threads: 3,
+        revectorize: true,
+        probe: () => ({ wide: true, found: 'the test' }),
+      }),
+      await createWasmBackend({
+        build,
+        threads: 1,
+        revectorize: true,
+        probe: () => ({ wide: true, found: 'the test' }),
+      }),
     );
     expect(new Set(backends.map((b) => `${b.threads} ${b.info.revectorize}`)).size).toBe(4);
     await Promise.all(backends.map(poison));

@@ -66,7 +66,13 @@ describe.each(['relaxed', 'simd128'] as const)('results are bit-equal on 1, 2 an
 describe('createWasmBackend', () => {
   test('the build is chosen by what the engine accepts', async () => {
     const backend = await createWasmBackend({ threads: 1 });
-    expect(backend.info).toEqual({ build: 'relaxed', threads: 1, threadsReason: undefined, revectorize: false });
+    expect(backend.info).toEqual({
+      build: 'relaxed',
+      threads: 1,
+      threadsReason: undefined,
+      revectorize: false,
+      revectorizeReason: 'not asked for',
+    });
     await backend.close();
     expect(() => backend.alloc(1)).toThrow('refuses further calls: it was closed');
   });

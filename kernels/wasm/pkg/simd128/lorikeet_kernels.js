@@ -61,6 +61,32 @@ export function resume() {
 }
 
 /**
+ * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 96 floating-point operations. Writes one
+ * vector to `out` in every 32 bytes: with neighbouring stores V8 would pair the chains into 256-bit ones.
+ * @param {number} turns
+ * @param {number} out
+ */
+export function run_multiply_adds(turns, out) {
+    wasm.run_multiply_adds(turns, out);
+}
+
+/**
+ * Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `accumulate` adds to C.
+ * @param {number} rows
+ * @param {number} columns
+ * @param {boolean} accumulate
+ * @param {number} depth
+ * @param {number} a
+ * @param {number} b
+ * @param {number} c
+ * @param {number} stride
+ * @param {number} turns
+ */
+export function run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns) {
+    wasm.run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns);
+}
+
+/**
  * Scratch memory that the job's kernel needs on the pool's threads, in bytes.
  * @returns {number}
  */

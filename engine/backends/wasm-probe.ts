@@ -1,0 +1,144 @@
+import type * as Kernels from '../../kernels/wasm/pkg/relaxed/lorikeet_kernels.js';
+
+/** The exports of the module that the probe drives (kernels/wasm/src/probe.rs). */
+export type Probed = Pick<typeof Kernels, 'run_tile' | 'run_multiply_adds'>;
+
+/** Whether the micro-kernels written for V8's revectorizer are to be used, and what the probe found. */
+export interface Verdict {
+  wide: boolean;
+  found: string;
+}
+
+/** Milliseconds that V8 is given to optimise the kernels (it takes 15 to 20). */
+const BUDGET = 150;
+/** Milliseconds at the start that belong to the multiply-adds alone. */
+const WARM_UP = 15;
+/** Floating-point operations of one measurement: 10 to 30 µs, less than the system takes a processor away for. */
+const OPERATIONS = 1.2e6;
+
+const ROWS = 6;
+const [NARROW, WIDE] = [8, 16];
+/** Depths whose results are compared; rates are measured at the last. */
+const DEPTHS = [2, 4, 38, 192];
+const DEPTH = 192;
+/** Elements from a row of C to the next: those behind the tile must stay as they are. */
+const STRIDE = WIDE + 4;
+
+/** Where the operands lie in the probe's memory, in elements. */
+const A = 0;
+const B = A + ROWS * DEPTH;
+const C = B + WIDE * DEPTH;
+const END = C + ROWS * STRIDE;
+
+/** Memory that `probeRevectorizer` works in. */
+export const PROBE_BYTES = 4 * END;
+
+/** Operands, and what C holds before. */
+const noise = Float32Array.from({ length: END }, (_, i) => Math.sin(12.9898 * i));
+
+interface Tile {
+  rows: number;
+  accumulate: boolean;
+}
+
+const tiles: Tile[] = [true, false].flatMap((accumulate) =>
+  Array.from({ length: ROWS }, (_, i) => ({ rows: ROWS - i, accumulate })),
+);
+const nameOf = ({ rows, accumulate }: Tile): string => `${rows}×${WIDE} ${accumulate ? 'add' : 'set'}`;
+
+/**
+ * What a wide tile's rate must exceed, in peaks of 128-bit multiply-adds: the peak. One or two rows have too few chains of
+ * multiply-adds to hide their latency (4 cycles, two a cycle), paired or not: of them half of what that allows, which is
+ * twice what unoptimised code does.
+ */
+const bar = ({ rows }: Tile): number => (rows < 3 ? 0.3 * rows : 1);
+
+/**
+ * Finds out whether V8's revectorizer, which is experimental, does what the wide micro-kernels are written for: drives
+ * each until V8 has optimised it, which its rate tells, then compares its results with the 128-bit kernel's, bit for bit.
+ *
+ * @param buffer the module's memory, of which `PROBE_BYTES` from `address` on are free
+ */
+export function probeRevectorizer(kernels: Probed, buffer: ArrayBufferLike, address: number): Verdict {
+  const memory = new Float32Array(buffer, address, END);
+  const verdict = drive(kernels, memory);
+  if (!verdict.wide) return verdict;
+  for (const tile of tiles) {
+    const depth = DEPTHS.find((depth) => !same(kernels, memory, tile, depth));
+    if (depth === undefined) continue;
+    return {
+      wide: false,
+      found: `micro-kernel ${nameOf(tile)} gives other bits than the 128-bit ones (depth ${depth})`,
+    };
+  }
+  return verdict;
+}
+
+/** Drives every wide tile until it is faster than 128-bit instructions can be. */
+function drive(kernels: Probed, memory: Float32Array): Verdict {
+  const started = performance.now();
+  const elapsed = (): number => performance.now() - started;
+  const gflops = (operations: number, run: () => void): number => {
+    const begin = performance.now();
+    run();
+    return operations / 1e6 / (performance.now() - begin);
+  };
+  const multiplyAdds = (): number =>
+    gflops(OPERATIONS, () => kernels.run_multiply_adds(OPERATIONS / 96, memory.byteOffset));
+  const tileRate = (tile: Tile): number => {
+    const operations = 2 * tile.rows * WIDE * DEPTH;
+    const turns = Math.ceil(OPERATIONS / operations);
+    return gflops(turns * operations, () => run(kernels, memory, tile, WIDE, DEPTH, 0, turns));
+  };
+  // The first call compiles, those after it run unoptimised code, which is no bar.
+  multiplyAdds();
+  const unoptimised = multiplyAdds();
+  let peak = unoptimised;
+  while (peak < 1.3 * unoptimised && elapsed() < WARM_UP) peak = Math.max(peak, multiplyAdds());
+  memory.set(noise);
+  const rates = new Map(tiles.map((tile) => [tile, 0]));
+  const rate = (tile: Tile): number => rates.get(tile) as number;
+  let slow = tiles;
+  while (slow.length > 0 && elapsed() < BUDGET) {
+    peak = Math.max(peak, multiplyAdds());
+    for (const tile of slow) rates.set(tile, Math.max(rate(tile), tileRate(tile)));
+    slow = tiles.filter((tile) => rate(tile) <= bar(tile) * peak);
+  }
+  const reached = (gflops: number): string => `${gflops.toFixed(0)} GFLOP/s beside ${peak.toFixed(0)} in 128-bit code`;
+  if (slow.length > 0) {
+    const found = `micro-kernel ${nameOf(slow[0])} reached ${reached(rate(slow[0]))} within ${BUDGET} ms`;
+    return { wide: false, found };
+  }
+  const best = Math.max(...Array.from({ length: 10 }, () => tileRate(tiles[0])));
+  return { wide: true, found: `${reached(best)}, equal bit for bit` };
+}
+
+function run(
+  kernels: Probed,
+  { byteOffset }: Float32Array,
+  { rows, accumulate }: Tile,
+  columns: number,
+  depth: number,
+  column: number,
+  turns: number,
+): void {
+  const at = (element: number): number => byteOffset + 4 * element;
+  kernels.run_tile(rows, columns, accumulate, depth, at(A), at(B), at(C + column), 4 * STRIDE, turns);
+}
+
+/** Whether a wide tile gives what narrow ones do, the elements behind it included. */
+function same(kernels: Probed, memory: Float32Array, tile: Tile, depth: number): boolean {
+  const b = noise.subarray(B, C);
+  const [wide, narrow] = [WIDE, NARROW].map((columns) => {
+    memory.set(noise);
+    for (let column = 0; column < WIDE; column += columns) {
+      for (let d = 0; d < depth; d++) {
+        const row = d * WIDE + column;
+        memory.set(b.subarray(row, row + columns), B + d * columns);
+      }
+      run(kernels, memory, tile, columns, depth, column, 1);
+    }
+    return new Uint32Array(memory.buffer, memory.byteOffset + 4 * C, END - C).slice();
+  });
+  return wide.every((bits, i) => bits === narrow[i]);
+}
