@@ -44,11 +44,11 @@ function reference(): Device {
 
 async function wasm(threads: number | undefined, chosen: boolean): Promise<Device> {
   const backend = await createWasmBackend({ threads, revectorize: true });
-  const { build, threads: running, threadsReason, revectorize } = backend.info;
+  const { build, threads: running, threadsReason, revectorize, revectorizeReason } = backend.info;
   const parts = [
     build === 'relaxed' ? 'relaxed SIMD' : '128-bit SIMD without FMA',
     `${running} thread${running === 1 ? '' : 's'}${threadsReason ? ` (${threadsReason})` : ''}`,
-    `revectorizer ${revectorize ? 'on' : 'off (needs Node 24)'}`,
+    `revectorizer ${revectorize ? 'on' : `off (${revectorizeReason})`}`,
   ];
   return {
     backend,

@@ -56,7 +56,7 @@ async function wasmFindings(threads: number | undefined): Promise<Finding[]> {
   const started = performance.now();
   try {
     const backend = await createWasmBackend({ threads, revectorize: true });
-    const { build, threads: running, threadsReason, revectorize } = backend.info;
+    const { build, threads: running, threadsReason, revectorize, revectorizeReason } = backend.info;
     const ms = Math.round(performance.now() - started);
     await backend.close();
     return [
@@ -68,7 +68,7 @@ async function wasmFindings(threads: number | undefined): Promise<Finding[]> {
       },
       {
         name: 'revectorizer',
-        found: revectorize ? 'on (256-bit code from 128-bit SIMD)' : 'off: V8 has a working one from Node 24 on',
+        found: `${revectorize ? 'on (256-bit code from 128-bit SIMD)' : 'off'}: ${revectorizeReason}`,
         ok: revectorize,
       },
     ];
