@@ -29,6 +29,7 @@ const C = 75;
 const flat = 50_001;
 const tensors = (gen: Gen, count: number, shape: number[]): Tensor[] =>
   Array.from({ length: count }, () => gen.tensor(shape, { lo: 0.5, hi: 2 }));
+const mask = (gen: Gen): Tensor => gen.ints([T, Math.ceil(C / 32)], -(2 ** 31), 2 ** 31 - 1);
 /** A state whose flag is down and whose loss is finite. */
 const state = (gen: Gen): Tensor => {
   const t = gen.tensor([8]);
@@ -49,8 +50,21 @@ const cases: Record<string, (gen: Gen) => [Tensor[], unknown]> = {
   },
   swiglu: (gen) => [[gen.tensor([flat]), gen.tensor([flat])], undefined],
   swigluGrad: (gen) => [tensors(gen, 3, [flat]), undefined],
-  dropout: (gen) => [[gen.tensor([T, C]), gen.ints([2], 0, 99), gen.ints([T, 2], 0, 99)], { p: 0.25, module: 3 }],
-  embedding: (gen) => [[gen.tensor([T, C]), gen.ints([1000], 0, T - 1)], undefined],
+  dropoutMask: (gen) => [[gen.ints([2], 0, 99), gen.ints([T, 2], 0, 99)], { p: 0.25, module: 3, columns: C }],
+  dropout: (gen) => [[gen.tensor([T, C]), mask(gen)], { p: 0.25 }],
+  dropoutLinear: (gen) => [[gen.tensor([T, C]), gen.tensor([9, C]), mask(gen)], { p: 0.25, scale: 2 }],
+  dropoutLinearGradInput: (gen) => [[gen.tensor([T, 9]), gen.tensor([9, C]), mask(gen)], { p: 0.25, scale: 2 }],
+  dropoutLinearGradWeight: (gen) => [[gen.tensor([T, 9]), gen.tensor([T, C]), mask(gen)], { p: 0.25, scale: 2 }],
+  loraLinear: (gen) => [
+    [
+      [T, C],
+      [300, C],
+      [T, 9],
+      [300, 9],
+    ].map((shape) => gen.tensor(shape)),
+    undefined,
+  ],
+  embedding: (gen) => [[gen.tensor([T, C]), gen.ints([1000], 0, T - 1)], { to: 'f32' }],
   scatterAdd: (gen) => [[gen.tensor([1000, C]), gen.ints([1000], 0, T - 1)], { N: T }],
   crossEntropy: (gen) => [
     [gen.tensor([T, C], { lo: -0.5, hi: 0.5 }), gen.ints([T], 0, C - 1), gen.tensor([T], { lo: 0.1, hi: 1 })],
