@@ -1,12 +1,14 @@
 // `npm run bench:peers`: lorikeet beside what else there is for the same work on a CPU, measured in turns on one machine.
 //
 //   npm run bench:peers -- [PART …] [--pairs N] [--steps N] [--rounds N] [--threads N] [--no-revectorize]
-//                          [--model NAME|PATH] [--data FILE] [--batch N] [--length N] [--json FILE]
+//                          [--model NAME|PATH] [--data FILE] [--batch N] [--length N] [--json FILE] [--more]
 //
 // A PART is gemm, weights, train, train-bf16, prompt, eval, eval-bf16, memory, scaling, length, or page; without any, all of
 // them. Each puts what it found into the JSON file (default runs/peers.json) as soon as it has it, pair by pair, and leaves the
-// other parts there alone, so that they can be measured one by one when the machine is idle. `page` writes bench/RESULTS.md of
-// all that the file holds. transformers + peft need Python: LORIKEET_PYTHON names one with torch, transformers, peft and gguf.
+// other parts there alone, so that they can be measured one by one when the machine is idle; with --more new pairs join those
+// that the file has of a part. `page` writes bench/RESULTS.md of all that the file holds. transformers + peft need a Python with
+// torch, transformers, peft and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of LORIKEET_DATA unless --data names others.
+//
 // onnxruntime and tfjs are installed by `gemm` when it first runs: they are 500 MB that nobody else needs, and so have a
 // package.json with a lock of their own in bench/peers/packages, out of reach of lorikeet's `npm ci`.
 import { execFileSync } from 'node:child_process';
@@ -19,8 +21,16 @@ import { type Settings, Unavailable } from './peers/context.ts';
 import { measureGemm, measureWeights } from './peers/gemm.ts';
 import { resultsPage } from './peers/page.ts';
 import { type PartName, type Results, readResults, saveResults } from './peers/results.ts';
+import type { Job } from './peers/sides.ts';
 import { bars, holds } from './peers/summary.ts';
-import { measureLengths, measureMemory, measurePairs, measureScaling } from './peers/workloads.ts';
+import {
+  measureLengths,
+  measureMemory,
+  measurePairs,
+  measureScaling,
+  type PairStore,
+  type TorchType,
+} from './peers/workloads.ts';
 import { machine, printMachine, printTable } from './report.ts';
 
 const { values: flags, positionals } = parseArgs({
@@ -37,6 +47,7 @@ const { values: flags, positionals } = parseArgs({
     batch: { type: 'string', default: '8' },
     length: { type: 'string', default: '256' },
     json: { type: 'string', default: 'runs/peers.json' },
+    more: { type: 'boolean', default: false },
   },
 });
 const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -54,9 +65,6 @@ const settings: Settings = {
 
 /** Where bf16 has arithmetic of its own: elsewhere torch is slower with it than in f32. */
 const hasBf16 = machine().features.some((f) => ['avx512_bf16', 'amx_bf16', 'bf16'].includes(f));
-function needBf16(): void {
-  if (!hasBf16) throw new Unavailable('this CPU does not list bf16 arithmetic');
-}
 
 function commit(): string {
   try {
@@ -76,22 +84,27 @@ async function save<P extends PartName>(part: P, result: Omit<NonNullable<Result
   await saveResults(flags.json, { ...readResults(flags.json), [part]: { ...result, origin } });
 }
 
+type PairPart = 'train' | 'train-bf16' | 'prompt' | 'eval' | 'eval-bf16' | 'scaling';
+const storeOf = (part: PairPart): PairStore => ({
+  earlier: flags.more ? readResults(flags.json)[part] : undefined,
+  onPair: (result) => save(part, result),
+});
+
+function compared(part: PairPart, job: Job, dtype: TorchType): Promise<void> {
+  if (dtype === 'bfloat16' && !hasBf16) throw new Unavailable('this CPU lists no bf16 arithmetic');
+  return measurePairs(part, settings, job, dtype, storeOf(part));
+}
+
 const parts: Record<PartName, () => Promise<void>> = {
   gemm: async () => save('gemm', await measureGemm(settings)),
   weights: async () => save('weights', await measureWeights(settings)),
-  train: () => measurePairs('train', settings, 'lora', 'float32', (result) => save('train', result)),
-  'train-bf16': () => {
-    needBf16();
-    return measurePairs('train-bf16', settings, 'lora', 'bfloat16', (result) => save('train-bf16', result));
-  },
-  prompt: () => measurePairs('prompt', settings, 'prompt', 'float32', (result) => save('prompt', result)),
-  eval: () => measurePairs('eval', settings, 'eval', 'float32', (result) => save('eval', result)),
-  'eval-bf16': () => {
-    needBf16();
-    return measurePairs('eval-bf16', settings, 'eval', 'bfloat16', (result) => save('eval-bf16', result));
-  },
+  train: () => compared('train', 'lora', 'float32'),
+  'train-bf16': () => compared('train-bf16', 'lora', 'bfloat16'),
+  prompt: () => compared('prompt', 'prompt', 'float32'),
+  eval: () => compared('eval', 'eval', 'float32'),
+  'eval-bf16': () => compared('eval-bf16', 'eval', 'bfloat16'),
   memory: async () => save('memory', await measureMemory(settings, hasBf16)),
-  scaling: () => measureScaling(settings, (result) => save('scaling', result)),
+  scaling: () => measureScaling(settings, storeOf('scaling')),
   length: async () => save('length', await measureLengths(settings)),
 };
 

@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+import warnings
 
 os.environ["TQDM_DISABLE"] = "1"
 
@@ -175,5 +176,5 @@ def answer(request):
 dtype = sys.argv[1]
 job = None
 transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
+warnings.simplefilter("ignore", FutureWarning)
 serve(answer)

@@ -28,66 +28,84 @@ const run = (side: Child, steps: number): Promise<Turn> => side.ask<Turn>({ do: 
 
 type Loading = Loaded & { template: Template };
 
-/** transformers takes the prompt's text around the review from us. */
-async function loadBoth(ours: Child, theirs: Child, request: LoadRequest): Promise<[Loaded, Loaded]> {
-  const { template, ...loaded } = await ours.ask<Loading>(request);
-  return [loaded, await theirs.ask<Loaded>({ ...request, template })];
+/** Where pairs go: those that are there already, and what is called with all of them after each new one. */
+export interface PairStore {
+  earlier?: Pairs;
+  onPair(result: Pairs): Promise<void>;
 }
 
 /**
- * Both sides do the same reviews in turns: after a step each to warm up, `pairs` times ours then theirs. `onPair` gets what
- * there is after every pair.
- * @throws when the first losses or the predictions say that the sides do not compute the same
+ * Both sides do the same reviews in turns: after a step each to warm up, `pairs` times ours then theirs.
+ * @throws when the first losses say that the sides do not compute the same, or earlier pairs had other settings
  */
-export async function measurePairs(
+async function takeTurns(
   title: string,
   settings: Settings,
   job: Job,
-  dtype: TorchType,
-  onPair: (result: Pairs) => Promise<void>,
+  [ours, theirs, theirThreads]: [Child, Child, number],
+  { earlier, onPair }: PairStore,
 ): Promise<void> {
   const { pairs, steps, batch, maxLength, threads } = settings;
-  using theirs = transformers(settings, dtype);
-  using ours = lorikeet(settings);
-  const reviews = await readReviews(settings, 0, (1 + pairs * steps) * batch);
-  const [loadedOurs, loadedTheirs] = await loadBoth(ours, theirs, loading(settings, job, reviews));
-  const result: Pairs = { ours: loadedOurs, theirs: loadedTheirs, batch, maxLength, steps, threads, pairs: [] };
-  console.error(`${title}: ${loadedOurs.tokens} tokens with ${loadedOurs.description}`);
-  console.error(`${title}: ${loadedTheirs.tokens} tokens with ${loadedTheirs.description}`);
+  const done = earlier?.pairs ?? [];
+  const reviews = await readReviews(settings, done.length * steps * batch, (1 + pairs * steps) * batch);
+  const request = loading(settings, job, reviews);
+  const { template, ...loaded } = await ours.ask<Loading>(request);
+  // The text around a review goes from our side to the other.
+  const theirLoaded = await theirs.ask<Loaded>({ ...request, threads: theirThreads, template });
+  for (const { tokens, description } of [loaded, theirLoaded])
+    console.error(`${title}: ${tokens} tokens, ${description}`);
+  const tokens = (now: Loaded, before?: { tokens: number }): number => now.tokens + (before?.tokens ?? 0);
+  const result: Pairs = {
+    ours: { description: loaded.description, tokens: tokens(loaded, earlier?.ours) },
+    theirs: { description: theirLoaded.description, tokens: tokens(theirLoaded, earlier?.theirs) },
+    ...{ batch, maxLength, steps, threads },
+    pairs: [...done],
+  };
+  if (earlier) assertSameSettings(earlier, result);
   compare(job, await run(ours, 1), await run(theirs, 1));
-  const progress = new Progress(title, pairs);
+  const progress = new Progress(title, 2 * pairs);
   for (let i = 0; i < pairs; i++) {
-    progress.next(`a pair of ${steps} steps each`);
-    result.pairs.push({ ours: await run(ours, steps), theirs: await run(theirs, steps) });
+    progress.next(ours.name);
+    const a = await run(ours, steps);
+    progress.next(theirs.name);
+    result.pairs.push({ ours: a, theirs: await run(theirs, steps) });
     await onPair(result);
   }
+}
+
+function assertSameSettings(earlier: Pairs, now: Pairs): void {
+  const of = ({ ours, theirs, batch, maxLength, steps, threads }: Pairs): string =>
+    JSON.stringify({ ours: ours.description, theirs: theirs.description, batch, maxLength, steps, threads });
+  if (of(earlier) !== of(now))
+    throw new Error(`--more: the earlier pairs had other settings: ${of(earlier)}, now ${of(now)}`);
 }
 
 /** Before the first step a LoRA adapter changes nothing and a virtual token is random: only LoRA's losses have to agree. */
 function compare(job: Job, ours: Turn, theirs: Turn): void {
   const [a, b] = [ours.losses[0], theirs.losses[0]];
   if (job === 'lora' && !(Math.abs(a - b) <= 0.02 * b)) {
-    throw new Error(`the first loss is ${a} with lorikeet and ${b} with transformers: they do not compute the same`);
+    throw new Error(`the first loss is ${a} on one side and ${b} on the other: they do not compute the same`);
   }
 }
 
-export async function measureScaling(settings: Settings, onPair: (result: Pairs) => Promise<void>): Promise<void> {
-  const { pairs, steps, batch, maxLength, threads } = settings;
+/** Ours against transformers + peft. */
+export async function measurePairs(
+  title: string,
+  settings: Settings,
+  job: Job,
+  dtype: TorchType,
+  store: PairStore,
+): Promise<void> {
+  using theirs = transformers(settings, dtype);
+  using ours = lorikeet(settings);
+  await takeTurns(title, settings, job, [ours, theirs, settings.threads], store);
+}
+
+/** A LoRA step with all threads against one with one thread. */
+export async function measureScaling(settings: Settings, store: PairStore): Promise<void> {
   using one = lorikeet(settings);
   using all = lorikeet(settings);
-  const reviews = await readReviews(settings, 0, (1 + pairs * steps) * batch);
-  const request = loading(settings, 'lora', reviews);
-  const ours = await all.ask<Loading>(request);
-  const theirs = await one.ask<Loading>({ ...request, threads: 1 });
-  const result: Pairs = { ours, theirs, batch, maxLength, steps, threads, pairs: [] };
-  await run(all, 1);
-  await run(one, 1);
-  const progress = new Progress('scaling', pairs);
-  for (let i = 0; i < pairs; i++) {
-    progress.next(`a pair of ${steps} steps with ${threads} threads and with 1`);
-    result.pairs.push({ ours: await run(all, steps), theirs: await run(one, steps) });
-    await onPair(result);
-  }
+  await takeTurns('scaling', settings, 'lora', [all, one, 1], store);
 }
 
 /** Reviews that surely have more tokens than are used: tokens have about four characters. */
