@@ -23,6 +23,8 @@ export type DType = keyof typeof dtypes;
 /** Types that a model's activations come in. Ops compute in f32 and round what they write; bf16 runs on CUDA alone. */
 export const computeDTypes = ['f32', 'bf16'] as const;
 export type ComputeDType = (typeof computeDTypes)[number];
+/** The type that numbers of `dtype` are computed in: its own if it is bf16, else f32. */
+export const computeDType = (dtype: DType): ComputeDType => (dtype === 'bf16' ? 'bf16' : 'f32');
 /** Types a frozen weight may be stored in. */
 export type WeightDType = Exclude<DType, 'i32'>;
 

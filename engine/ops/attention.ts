@@ -147,7 +147,7 @@ function sampleCase(gen: Gen, dtype: DType) {
     likeK: () => numbers(Tk, KVH, D),
     // Beyond |v|, so that dS taken of absolute values has one sign and bounds its rounding error.
     o: () => gen.tensor([queries, H, D], { dtype, lo: 3, hi: 4 }),
-    lse: () => gen.tensor([queries, H], { dtype, lo: 1, hi: 3 }),
+    lse: () => gen.tensor([queries, H], { lo: 1, hi: 3 }),
     queryPlan: [indices(queryTiles), indices(keySpans)],
     keyPlan: [indices(keyTiles), indices(querySpans)],
     attrs: { scale: gen.real(0.1, 1), keys, pairs },
@@ -191,9 +191,10 @@ const applyAttention = op<AttentionAttrs>({
     return [query, dk && both.view(k.shape), dv && both.view(v.shape, bytes)];
   },
   launch: ([q, k, , tiles], attrs) =>
-    launchOf('attention_f32', [q, k, tiles], attrs, { outputs: [0, 1], inputs: [0, 1, 2, 3, 4] }),
+    launchOf(`attention_${q.dtype}`, [q, k, tiles], attrs, { outputs: [0, 1], inputs: [0, 1, 2, 3, 4] }),
   contraction: ([q, k]) => q.shape[2] + k.shape[0],
   dtypes: [['f32', 'f32', 'f32', 'i32', 'i32', 'i32', 'i32']],
+  activations: [0, 1, 2],
   sample: (gen, [dtype]) => {
     const c = sampleCase(gen, dtype);
     return [[c.likeQ(), c.likeK(), c.likeK(), ...c.queryPlan, ...c.keyPlan], c.attrs];
@@ -230,9 +231,10 @@ const gradQuery = op<AttentionAttrs>({
     });
   },
   launch: ([, q, k, , , , tiles], attrs) =>
-    launchOf('attentionGradQuery_f32', [q, k, tiles], attrs, { outputs: [0], inputs: [0, 1, 2, 3, 4, 5, 6, 7] }),
+    launchOf(`attentionGradQuery_${q.dtype}`, [q, k, tiles], attrs, { outputs: [0], inputs: [0, 1, 2, 3, 4, 5, 6, 7] }),
   contraction: ([, q, k]) => q.shape[2] + k.shape[0],
   dtypes: [['f32', 'f32', 'f32', 'f32', 'f32', 'f32', 'i32', 'i32']],
+  activations: [0, 1, 2, 3, 4],
   sample: (gen, [dtype]) => {
     const c = sampleCase(gen, dtype);
     return [[c.likeQ(), c.likeQ(), c.likeK(), c.likeK(), c.o(), c.lse(), ...c.queryPlan], c.attrs];
@@ -263,9 +265,13 @@ const gradKeyValue = op<AttentionAttrs>({
     });
   },
   launch: ([, q, k, , , , tiles], attrs) =>
-    launchOf('attentionGradKeyValue_f32', [q, k, tiles], attrs, { outputs: [0], inputs: [0, 1, 2, 3, 4, 5, 6, 7] }),
+    launchOf(`attentionGradKeyValue_${q.dtype}`, [q, k, tiles], attrs, {
+      outputs: [0],
+      inputs: [0, 1, 2, 3, 4, 5, 6, 7],
+    }),
   contraction: ([, q]) => q.shape[2] + q.shape[0] * q.shape[1],
   dtypes: [['f32', 'f32', 'f32', 'f32', 'f32', 'f32', 'i32', 'i32']],
+  activations: [0, 1, 2, 3, 4],
   sample: (gen, [dtype]) => {
     const c = sampleCase(gen, dtype);
     return [[c.likeQ(), c.likeQ(), c.likeK(), c.likeK(), c.o(), c.lse(), ...c.keyPlan], c.attrs];

@@ -1,4 +1,4 @@
-import { byteLength, type DType, weightDTypes } from '../dtype.ts';
+import { byteLength, computeDType, type DType, weightDTypes } from '../dtype.ts';
 import { type Gen, op, type Spec } from '../op.ts';
 import { formatShape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -14,6 +14,7 @@ import {
   writeLogProbs,
 } from './loss.ts';
 import { matmul } from './matmul.ts';
+import { cast } from './quant.ts';
 
 function linearDims(name: string, [h, w, targets, weights]: Spec[]) {
   const [R, C] = h.shape;
@@ -34,11 +35,11 @@ function product(h: Float64Array, w: Float64Array, { R, V, C }: { R: number; V: 
   return logits;
 }
 
-function sampleLinear(gen: Gen, weight: DType): [h: Tensor, w: Tensor, targets: Tensor, weights: Tensor] {
+function sampleLinear(gen: Gen, [dtype, weight]: DType[]): [h: Tensor, w: Tensor, targets: Tensor, weights: Tensor] {
   const C = weight.endsWith('_k') ? 256 : weight.startsWith('q') ? 32 : Math.max(4, gen.dim(33));
   const [R, V] = [gen.dim(9, { zero: true }), Math.max(5, gen.dim(33))];
   // Logits of about 1: where one token takes it all, the loss is a difference of nearly equal numbers.
-  const h = gen.tensor([R, C], { lo: -(C ** -0.5), hi: C ** -0.5 });
+  const h = gen.tensor([R, C], { dtype, lo: -(C ** -0.5), hi: C ** -0.5 });
   return [h, gen.tensor([V, C], { dtype: weight }), ...sampleTargets(gen, R, V)];
 }
 
@@ -72,13 +73,14 @@ const applyLogProbs = op<void>({
   },
   launch: ([h, w, targets]) => {
     const { R, C, V, n, columns } = linearDims('linearLogProbs', [h, w, targets]);
-    const kernel = `linearLogProbs_f32_${w.dtype}`;
+    const kernel = `linearLogProbs_${h.dtype}_${w.dtype}`;
     const ints = [R, V, n, columns, C];
     return [{ kernel, outputs: [0, 1], inputs: [0, 1, 2], ints, work: [V, R, 1] }];
   },
   contraction: (specs) => specs[0].shape[1],
   dtypes: weightDTypes.map((w): DType[] => ['f32', w, 'i32']),
-  sample: (gen, [, weight]) => [sampleLinear(gen, weight).slice(0, 3), undefined],
+  activations: [0],
+  sample: (gen, dtypes) => [sampleLinear(gen, dtypes).slice(0, 3), undefined],
   bench: benchLinear(3),
   cost: linearCost(1),
 });
@@ -120,25 +122,25 @@ const applyLinearCrossEntropy = op<void>({
   define: ([h, w, targets, weights]) => crossEntropy(linear(h, w), targets, weights),
   save: ([h, w, targets, weights], [, , lse, dh], needs) =>
     needs[1] ? [needs[0] && dh, h, w, targets, weights, lse] : [dh],
-  vjp: (g, { saved: [dh, h, w, ...rest] }, needs) => [
-    needs[0] && mul(dh, g),
+  vjp: (g, { saved: [dh, h, w, ...rest], specs }, needs) => [
+    needs[0] && cast(mul(dh, g), computeDType(specs[0].dtype)),
     // W's gradient is [V, C] itself, so that the logits [R, V] made again here are not what fills the memory.
     needs[1] && matmul(crossEntropyGrad([g, linear(h, w), ...rest], undefined), h, { transA: true }),
   ],
   launch: (specs, _, needs) => {
     const { R, C, V, n, columns } = linearDims('linearCrossEntropy', specs);
     const ints = [R, V, n, columns, C];
-    const weight = specs[1].dtype;
+    const types = `${specs[0].dtype}_${specs[1].dtype}`;
     return [
       needs[0]
         ? {
-            kernel: `linearLogProbsGrad_f32_${weight}`,
+            kernel: `linearLogProbsGrad_${types}`,
             outputs: [1, 2, 3],
             inputs: [0, 1, 2, 3],
             ints,
             work: [V, R, 1],
           }
-        : { kernel: `linearLogProbs_f32_${weight}`, outputs: [1, 2], inputs: [0, 1, 2], ints, work: [V, R, 1] },
+        : { kernel: `linearLogProbs_${types}`, outputs: [1, 2], inputs: [0, 1, 2], ints, work: [V, R, 1] },
       { kernel: 'weightedLoss_f32', outputs: [0], inputs: [-2, 3], ints: [n], work: [n, 1, 1] },
     ];
   },
@@ -146,7 +148,8 @@ const applyLinearCrossEntropy = op<void>({
   // A logit is a sum over C, the gradient one over V.
   contraction: ([, w]) => w.shape[0] + w.shape[1],
   dtypes: weightDTypes.map((w): DType[] => ['f32', w, 'i32', 'f32']),
-  sample: (gen, [, weight]) => [sampleLinear(gen, weight), undefined],
+  activations: [0],
+  sample: (gen, dtypes) => [sampleLinear(gen, dtypes), undefined],
   bench: benchLinear(4),
   cost: linearCost(2),
 });

@@ -99,14 +99,16 @@ export const crossEntropyGrad = op<void>({
   },
   launch: ([, ...specs]) => {
     const { R, V, n, columns } = logitDims('crossEntropyGrad', specs);
+    const kernel = `crossEntropyGrad_${specs[0].dtype}`;
     const inputs = [0, 1, 2, 3, 4];
-    return [{ kernel: 'crossEntropyGrad_f32', outputs: [0], inputs, ints: [R, V, n, columns], work: [V, R, 1] }];
+    return [{ kernel, outputs: [0], inputs, ints: [R, V, n, columns], work: [V, R, 1] }];
   },
   dtypes: [['f32', 'f32', 'i32', 'f32', 'f32']],
-  sample: (gen) => {
+  activations: [1],
+  sample: (gen, [, dtype]) => {
     const [R, V] = [gen.dim(9, { zero: true }), Math.max(5, gen.dim(300))];
     const lse = gen.tensor([R], { lo: Math.log(V), hi: Math.log(V) + 0.1 });
-    const logits = gen.tensor([R, V], { lo: -0.5, hi: 0.5 });
+    const logits = gen.tensor([R, V], { dtype, lo: -0.5, hi: 0.5 });
     return [[gen.tensor([], { apart: 0.1 }), logits, ...sampleTargets(gen, R, V), lse], undefined];
   },
   bench: () => [
@@ -135,15 +137,22 @@ const applyCrossEntropy = op<void>({
   launch: (specs) => {
     const { R, V, n, columns } = logitDims('crossEntropy', specs);
     return [
-      { kernel: 'logProbs_f32', outputs: [1, 2], inputs: [0, 1], ints: [R, V, n, columns], work: [V, R, 1] },
+      {
+        kernel: `logProbs_${specs[0].dtype}`,
+        outputs: [1, 2],
+        inputs: [0, 1],
+        ints: [R, V, n, columns],
+        work: [V, R, 1],
+      },
       { kernel: 'weightedLoss_f32', outputs: [0], inputs: [-2, 2], ints: [n], work: [n, 1, 1] },
     ];
   },
   constants: [2],
   dtypes: [['f32', 'i32', 'f32']],
-  sample: (gen) => {
+  activations: [0],
+  sample: (gen, [dtype]) => {
     const [R, V] = [gen.dim(9, { zero: true }), Math.max(5, gen.dim(300))];
-    return [[gen.tensor([R, V], { lo: -0.5, hi: 0.5 }), ...sampleTargets(gen, R, V)], undefined];
+    return [[gen.tensor([R, V], { dtype, lo: -0.5, hi: 0.5 }), ...sampleTargets(gen, R, V)], undefined];
   },
   bench: () => [
     [[[256, 8192], [256], [256]].map((shape, i): Spec => ({ shape, dtype: i === 1 ? 'i32' : 'f32' })), undefined],
@@ -153,7 +162,7 @@ const applyCrossEntropy = op<void>({
 
 /**
  * Σ w·(logsumexp(z[row]) − z[row, token]) over targets, a scalar. Divide the weights by their sum for a mean.
- * @param logits f32 [R, V]
+ * @param logits [R, V]
  * @param targets i32 [R], or pairs (row, token) i32 [n, 2]
  * @param weights f32 [R] or [n]; constants
  * @throws ShapeError when the shapes do not fit

@@ -47,14 +47,16 @@ const applyRope = op<RopeAttrs>({
   ],
   launch: (specs, { inverse }) => {
     const { T, H, D, P } = dims(specs);
-    return [{ kernel: 'rope_f32', outputs: [0], inputs: [0, 1, 2], ints: [T, H, D, P, +inverse], work: [T, H, D / 2] }];
+    const kernel = `rope_${specs[0].dtype}`;
+    return [{ kernel, outputs: [0], inputs: [0, 1, 2], ints: [T, H, D, P, +inverse], work: [T, H, D / 2] }];
   },
   constants: [2],
   dtypes: [['f32', 'i32', 'f32']],
-  sample: (gen) => {
+  activations: [0],
+  sample: (gen, [dtype]) => {
     const [T, H, D, P] = [gen.dim(17, { zero: true }), gen.dim(5), 2 * gen.dim(33), gen.dim(33)];
     const table = gen.tensor([P, D], { lo: -1, hi: 1 });
-    return [[gen.tensor([T, H, D]), gen.ints([T], 0, P - 1), table], { inverse: gen.int(0, 1) === 1 }];
+    return [[gen.tensor([T, H, D], { dtype }), gen.ints([T], 0, P - 1), table], { inverse: gen.int(0, 1) === 1 }];
   },
   bench: () => [
     [

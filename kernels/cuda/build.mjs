@@ -5,7 +5,7 @@
 //
 // The compiler is NVIDIA's: $NVCC where it is set, else the one of PyPI's wheels, in a virtual environment that is made
 // in the cache folder (125 MB, once). Neither a CUDA install nor a GPU is needed. Without a compiler the exit status is 3.
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { artefacts, fingerprint } from '../../.ci/sources.mjs';
@@ -19,7 +19,7 @@ const chosen = process.argv.slice(2).map((name) => `${name}.cu`);
 try {
   process.chdir(join(folder, '..', '..'));
   const { nvcc } = compiler();
-  const fresh = join(folder, 'ptx.new');
+  const fresh = mkdtempSync(join(folder, 'ptx.new-'));
   try {
     for (const sm of Object.keys(targets)) compile(nvcc, sm, join(fresh, `sm_${sm}`));
     // Replaced only when all are there: a build that fails leaves the committed modules alone.
