@@ -54,7 +54,7 @@ const RESERVED_BYTES = 2 ** 28;
 export async function createCudaBackend({ device = 'cuda' }: CudaOptions = {}): Promise<CudaBackend> {
   if (typeof device !== 'string') return new Cuda(device, device.simulated ? 'cuda-sim' : 'cuda');
   if (device === 'cuda-sim') return new Cuda(openSimulator(), device);
-  const ordinal = Number(/^cuda:(\d+)$/.exec(device)?.[1] ?? 0);
+  const ordinal = device === 'cuda' ? 0 : Number(device.slice('cuda:'.length));
   return new Cuda(openDriver().open(ordinal), `cuda:${ordinal}`);
 }
 

@@ -1,4 +1,4 @@
-import { byteLength, type ComputeDType, type DType, weightDTypes } from '../dtype.ts';
+import { byteLength, type ComputeDType, computeDType, type DType, weightDTypes } from '../dtype.ts';
 import { elementsOf, op, type Spec } from '../op.ts';
 import { formatShape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -41,9 +41,7 @@ const applyEmbedding = op<{ to: ComputeDType }>({
   },
   save: ([, ids]) => [ids],
   // The gradient of an activation is one, too; that of a stored weight is f32.
-  vjp: (g, { saved: [ids], specs: [{ shape, dtype }] }) => [
-    scatterAdd(cast(g, dtype === 'bf16' ? 'bf16' : 'f32'), ids, shape[0]),
-  ],
+  vjp: (g, { saved: [ids], specs: [{ shape, dtype }] }) => [scatterAdd(cast(g, computeDType(dtype)), ids, shape[0])],
   launch: (specs, { to }) => {
     const { T, V, C } = embeddingDims(specs);
     const kernel = `embedding_${to}_${specs[0].dtype}`;
@@ -85,7 +83,7 @@ export const embedding = (weight: Tensor, ids: Tensor, to: ComputeDType = 'f32')
 export function gather(x: Tensor, rows: Tensor): Tensor {
   if (x.ndim === 0) throw new ShapeError('gather: a scalar has no rows');
   const [N, ...row] = x.shape;
-  if (x.ndim === 2) return embedding(x, rows, x.dtype === 'bf16' ? 'bf16' : 'f32');
+  if (x.ndim === 2) return embedding(x, rows, computeDType(x.dtype));
   return reshape(embedding(reshape(x, [N, size(row)]), rows), [...rows.shape, ...row]);
 }
 

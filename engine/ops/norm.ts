@@ -1,8 +1,10 @@
+import { computeDType, type DType } from '../dtype.ts';
 import { type Gen, op, type Spec } from '../op.ts';
 import { formatShape, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { rsqrt } from './activation.ts';
 import { add, mul, sub } from './elementwise.ts';
+import { cast } from './quant.ts';
 import { sumTo } from './reduce.ts';
 import { mean } from './softmax.ts';
 
@@ -19,7 +21,7 @@ function dims(name: string, x: Spec, vectors: Spec[]): { rows: number; C: number
     }
   }
   const leading = x.shape.slice(0, -1);
-  return { rows: size(leading), C, statistics: { shape: [...leading, 1], dtype: x.dtype } };
+  return { rows: size(leading), C, statistics: { shape: [...leading, 1], dtype: 'f32' } };
 }
 
 /** Mean (0 unless `centred`) and 1/√(mean square distance from it + eps) of a row. */
@@ -47,9 +49,9 @@ function rowGradient(
   for (let c = 0; c < C; c++) dx[c] = rstd * (g[c] * w[c] - sum - (x[c] - mean) * rstd * dot);
 }
 
-function sampleX(gen: Gen, leastColumns = 1): Tensor {
+function sampleX(gen: Gen, dtype: DType, leastColumns = 1): Tensor {
   const C = Math.max(leastColumns, gen.dim(300));
-  return gen.tensor(gen.int(0, 2) ? [gen.dim(9, { zero: true }), C] : [2, 3, C], { apart: 0.1 });
+  return gen.tensor(gen.int(0, 2) ? [gen.dim(9, { zero: true }), C] : [2, 3, C], { dtype, apart: 0.1 });
 }
 
 const bench = (inputs: (x: Shape) => Shape[], attrs: unknown) => () =>
@@ -66,7 +68,8 @@ const cost =
 const normalized = (x: Tensor, eps: number): Tensor =>
   mul(x, rsqrt(add(mean(mul(x, x), { axis: -1, keepDims: true }), eps)));
 
-// The gradient for x is one op; those of weight and bias, rarely wanted, are written in primitives.
+// The gradient for x is one op; those of weight and bias, rarely wanted, are written in primitives. Both are f32, as are
+// the statistics, whatever the activations are.
 
 const applyRmsGrad = op<void>({
   name: 'rmsNormGradInput',
@@ -82,16 +85,23 @@ const applyRmsGrad = op<void>({
   launch: ([, x, w]) => {
     const { rows, C } = dims('rmsNormGradInput', x, [w]);
     return [
-      { kernel: 'rmsNormGradInput_f32', outputs: [0], inputs: [0, 1, 2, 3], ints: [rows, C], work: [rows, 1, 1] },
+      {
+        kernel: `rmsNormGradInput_${x.dtype}`,
+        outputs: [0],
+        inputs: [0, 1, 2, 3],
+        ints: [rows, C],
+        work: [rows, 1, 1],
+      },
     ];
   },
   dtypes: [['f32', 'f32', 'f32', 'f32']],
-  sample: (gen) => {
-    const x = sampleX(gen);
+  activations: [0, 1],
+  sample: (gen, [dtype]) => {
+    const x = sampleX(gen, dtype);
     const C = x.shape[x.ndim - 1];
     // Small enough that nothing cancels.
     const rstd = gen.tensor([...x.shape.slice(0, -1), 1], { lo: 0.1, hi: 0.3 });
-    return [[gen.tensor(x.shape), x, gen.tensor([C]), rstd], undefined];
+    return [[gen.tensor(x.shape, { dtype }), x, gen.tensor([C]), rstd], undefined];
   },
   bench: bench((x) => [x, x, [x[1]], [x[0], 1]], undefined),
   cost: cost(3),
@@ -108,21 +118,29 @@ const applyRmsNorm = op<NormAttrs>({
       for (let c = 0; c < C; c++) y[r * C + c] = x[r * C + c] * rstd[r] * w[c];
     }
   },
-  define: ([x, w], { eps }) => mul(normalized(x, eps), w),
+  define: ([x, w], { eps }) => cast(mul(normalized(cast(x), eps), w), computeDType(x.dtype)),
   save: ([x, w], [, rstd], needs) => [x, needs[0] && w, rstd],
   vjp: (g, { saved: [x, w, rstd], specs }, needs) => [
     needs[0] && applyRmsGrad([g, x, w, rstd], undefined),
-    needs[1] && sumTo(mul(g, mul(x, rstd)), specs[1].shape),
+    needs[1] && sumTo(mul(cast(g), mul(cast(x), rstd)), specs[1].shape),
   ],
   launch: ([x, w], { eps }) => {
     const { rows, C } = dims('rmsNorm', x, [w]);
     return [
-      { kernel: 'rmsNorm_f32', outputs: [0, 1], inputs: [0, 1], ints: [rows, C], floats: [eps], work: [rows, 1, 1] },
+      {
+        kernel: `rmsNorm_${x.dtype}`,
+        outputs: [0, 1],
+        inputs: [0, 1],
+        ints: [rows, C],
+        floats: [eps],
+        work: [rows, 1, 1],
+      },
     ];
   },
   dtypes: [['f32', 'f32']],
-  sample: (gen) => {
-    const x = sampleX(gen);
+  activations: [0],
+  sample: (gen, [dtype]) => {
+    const x = sampleX(gen, dtype);
     return [[x, gen.tensor([x.shape[x.ndim - 1]])], { eps: gen.int(0, 1) ? 1e-5 : 0.1 }];
   },
   bench: bench((x) => [x, [x[1]]], { eps: 1e-5 }),
@@ -150,15 +168,17 @@ const applyLayerGrad = op<void>({
   launch: ([, x, w]) => {
     const { rows, C } = dims('layerNormGradInput', x, [w]);
     const inputs = [0, 1, 2, 3, 4];
-    return [{ kernel: 'layerNormGradInput_f32', outputs: [0], inputs, ints: [rows, C], work: [rows, 1, 1] }];
+    const kernel = `layerNormGradInput_${x.dtype}`;
+    return [{ kernel, outputs: [0], inputs, ints: [rows, C], work: [rows, 1, 1] }];
   },
   dtypes: [['f32', 'f32', 'f32', 'f32', 'f32']],
-  sample: (gen) => {
+  activations: [0, 1],
+  sample: (gen, [dtype]) => {
     // In very narrow rows all elements may cancel.
-    const x = sampleX(gen, 8);
+    const x = sampleX(gen, dtype, 8);
     const statistics = [...x.shape.slice(0, -1), 1];
     const [mean, rstd] = [gen.tensor(statistics, { lo: -0.5, hi: 0.5 }), gen.tensor(statistics, { lo: 0.5, hi: 1 })];
-    return [[gen.tensor(x.shape), x, gen.tensor([x.shape[x.ndim - 1]]), mean, rstd], undefined];
+    return [[gen.tensor(x.shape, { dtype }), x, gen.tensor([x.shape[x.ndim - 1]]), mean, rstd], undefined];
   },
   bench: bench((x) => [x, x, [x[1]], [x[0], 1], [x[0], 1]], undefined),
   cost: cost(3),
@@ -178,25 +198,29 @@ const applyLayerNorm = op<NormAttrs>({
       for (let c = 0; c < C; c++) y[r * C + c] = (x[r * C + c] - mean[r]) * rstd[r] * w[c] + b[c];
     }
   },
-  define: ([x, w, b], { eps }) => add(mul(normalized(sub(x, mean(x, { axis: -1, keepDims: true })), eps), w), b),
+  define: ([x, w, b], { eps }) => {
+    const exact = cast(x);
+    const centred = sub(exact, mean(exact, { axis: -1, keepDims: true }));
+    return cast(add(mul(normalized(centred, eps), w), b), computeDType(x.dtype));
+  },
   save: ([x, w], [, mean, rstd], needs) => (needs[0] || needs[1] ? [x, needs[0] && w, mean, rstd] : []),
   vjp: (g, { saved: [x, w, mean, rstd], specs }, needs) => [
     needs[0] && applyLayerGrad([g, x, w, mean, rstd], undefined),
-    needs[1] && sumTo(mul(g, mul(sub(x, mean), rstd)), specs[1].shape),
-    g,
+    needs[1] && sumTo(mul(cast(g), mul(sub(cast(x), mean), rstd)), specs[1].shape),
+    needs[2] && cast(g),
   ],
   launch: ([x, w], { eps }) => {
     const { rows, C } = dims('layerNorm', x, [w]);
     const inputs = [0, 1, 2];
-    return [
-      { kernel: 'layerNorm_f32', outputs: [0, 1, 2], inputs, ints: [rows, C], floats: [eps], work: [rows, 1, 1] },
-    ];
+    const kernel = `layerNorm_${x.dtype}`;
+    return [{ kernel, outputs: [0, 1, 2], inputs, ints: [rows, C], floats: [eps], work: [rows, 1, 1] }];
   },
   // A mean is a sum that cancels.
   contraction: ([x]) => x.shape[x.shape.length - 1],
   dtypes: [['f32', 'f32', 'f32']],
-  sample: (gen) => {
-    const x = sampleX(gen);
+  activations: [0],
+  sample: (gen, [dtype]) => {
+    const x = sampleX(gen, dtype);
     const C = x.shape[x.ndim - 1];
     // Where a row is nearly constant the bias is all that is left.
     return [[x, gen.tensor([C]), gen.tensor([C], { lo: 1, hi: 2 })], { eps: gen.int(0, 1) ? 0.1 : 1 }];

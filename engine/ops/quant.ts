@@ -1,4 +1,4 @@
-import { byteLength, type ComputeDType, type DType, weightDTypes } from '../dtype.ts';
+import { byteLength, type ComputeDType, computeDType, type DType, weightDTypes } from '../dtype.ts';
 import { op } from '../op.ts';
 import { size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -9,7 +9,7 @@ const applyCast = op<{ to: ComputeDType }>({
   outputs: ([x], { to }) => [{ shape: x.shape, dtype: to }],
   reference: ([y], [x]) => y.set(x),
   // The gradient of an activation is one, too; that of a stored weight is f32.
-  vjp: (g, { specs: [x] }) => [cast(g, x.dtype === 'bf16' ? 'bf16' : 'f32')],
+  vjp: (g, { specs: [x] }) => [cast(g, computeDType(x.dtype))],
   launch: ([x], { to }) => {
     const n = size(x.shape);
     const columns = x.shape[x.shape.length - 1] ?? 1;

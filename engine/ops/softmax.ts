@@ -1,4 +1,4 @@
-import type { DType } from '../dtype.ts';
+import { computeDType, type DType } from '../dtype.ts';
 import { elementsOf, type OpDef, op, type Spec } from '../op.ts';
 import { formatShape, normalizeAxis, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -54,7 +54,8 @@ function rowwise(
       return [{ kernel: `${name}_${x.dtype}`, outputs: [0], inputs: [0], ints: [rows, n], work: [rows, 1, 1] }];
     },
     dtypes: [['f32']],
-    sample: (gen) => [[gen.tensor([gen.dim(9), gen.dim(300)], { distinct: true })], undefined],
+    activations: [0],
+    sample: (gen, [type]) => [[gen.tensor([gen.dim(9), gen.dim(300)], { dtype: type, distinct: true })], undefined],
     bench: () => [[[{ shape: [2048, 576], dtype: 'f32' }], undefined]],
     cost: ([x]) => ({ multiplyAdds: 4 * size(x.shape), bytes: 4 * elementsOf(x.shape, outShape(x)) }),
   });
@@ -68,7 +69,7 @@ const bottom = (x: Float64Array): number => x.reduce((m, v) => Math.min(m, v), N
 const extremeRules: Rules = {
   save: ([x], [y]) => [x, y],
   vjp: (g, { saved: [x, y] }): Tensor[] => {
-    const chosen = cast(eq(x, y));
+    const chosen = cast(eq(x, y), computeDType(x.dtype));
     return [mul(g, div(chosen, sumTo(chosen, y.shape)))];
   },
 };

@@ -19,14 +19,15 @@ const gradient: OpDef<void> = {
   },
   launch: ([g]) => {
     const n = size(g.shape);
-    return [{ kernel: 'swigluGrad_f32', outputs: [0, 1], inputs: [0, 1, 2], ints: [n], work: [n, 1, 1] }];
+    return [{ kernel: `swigluGrad_${g.dtype}`, outputs: [0, 1], inputs: [0, 1, 2], ints: [n], work: [n, 1, 1] }];
   },
   // dGate is a sum of two terms that cancels where silu has its minimum.
   contraction: () => 2,
   dtypes: [['f32', 'f32', 'f32']],
-  sample: (gen) => {
+  activations: [0, 1, 2],
+  sample: (gen, dtypes) => {
     const shape = [gen.dim(4), gen.dim(300, { zero: true })];
-    return [[gen.tensor(shape), gen.tensor(shape), gen.tensor(shape)], undefined];
+    return [dtypes.map((dtype) => gen.tensor(shape, { dtype })), undefined];
   },
   bench: () => [[[0, 1, 2].map(() => ({ shape: [2048, 1536], dtype: 'f32' })), undefined]],
   cost: ([g]) => ({ multiplyAdds: 4 * size(g.shape), bytes: 20 * size(g.shape) }),
@@ -50,12 +51,13 @@ const applySwiglu = op<void>({
   vjp: (g, { saved: [gate, up] }, needs) => execute(gradient, [g, gate, up], undefined, needs),
   launch: ([gate]) => {
     const n = size(gate.shape);
-    return [{ kernel: 'swiglu_f32', outputs: [0], inputs: [0, 1], ints: [n], work: [n, 1, 1] }];
+    return [{ kernel: `swiglu_${gate.dtype}`, outputs: [0], inputs: [0, 1], ints: [n], work: [n, 1, 1] }];
   },
   dtypes: [['f32', 'f32']],
-  sample: (gen) => {
+  activations: [0, 1],
+  sample: (gen, dtypes) => {
     const shape = [gen.dim(4), gen.dim(300, { zero: true })];
-    return [[gen.tensor(shape), gen.tensor(shape)], undefined];
+    return [dtypes.map((dtype) => gen.tensor(shape, { dtype })), undefined];
   },
   bench: () => [[[0, 1].map(() => ({ shape: [2048, 1536], dtype: 'f32' })), undefined]],
   cost: ([gate]) => ({ multiplyAdds: 2 * size(gate.shape), bytes: 12 * size(gate.shape) }),

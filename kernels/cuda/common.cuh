@@ -106,30 +106,31 @@ template <class T> constexpr int packetOf = 16 / sizeof(T);
 
 struct Sum {
   static constexpr f32 start = 0;
-  static INLINE f32 of(f32 a, f32 b) { return a + b; }
+  template <class V> static INLINE V of(V a, V b) { return a + b; }
 };
 struct Max {
   static constexpr f32 start = -__builtin_huge_valf();
   static INLINE f32 of(f32 a, f32 b) { return fmaxf(a, b); }
+  static INLINE uint64_t of(uint64_t a, uint64_t b) { return max(a, b); }
 };
 
 /// Over the 32 lanes of a warp, all of which must take part.
-template <class Op> INLINE f32 warpReduce(f32 x) {
+template <class Op, class V> INLINE V warpReduce(V x) {
 #pragma unroll
   for (int mask = 16; mask > 0; mask >>= 1) x = Op::of(x, __shfl_xor_sync(0xffffffffu, x, mask));
   return x;
 }
 
 /// Over a block of THREADS (a multiple of 32, at most 1024) in x. May be called again at once.
-template <class Op, int THREADS> INLINE f32 blockReduce(f32 x) {
+template <class Op, int THREADS, class V> INLINE V blockReduce(V x) {
   constexpr int warps = THREADS / 32;
-  __shared__ f32 partial[warps];
+  __shared__ V partial[warps];
   x = warpReduce<Op>(x);
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
   __syncthreads();
-  f32 y = Op::start;
+  V y = partial[0];
 #pragma unroll
-  for (int w = 0; w < warps; w++) y = Op::of(y, partial[w]);
+  for (int w = 1; w < warps; w++) y = Op::of(y, partial[w]);
   __syncthreads();
   return y;
 }

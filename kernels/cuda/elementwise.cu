@@ -1,21 +1,7 @@
 // Elementwise kernels: flat ones over n elements, and broadcast ones. Arithmetic is f32 whatever the elements are.
 // Comparisons follow IEEE and give i32: with NaN only `ne` holds.
 #include "broadcast.cuh"
-
-/// y[i] = f(x[i] …), 16 bytes a thread.
-template <class T, class F, class... X> INLINE void flat(i32 n, F f, T *y, const X *...x) {
-  constexpr int N = packetOf<T>;
-  i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * N;
-  if (i >= n) return;
-  i32 count = min((i64)N, n - i);
-  auto apply = [&](Packet<X, N>... in) {
-    Packet<T, N> out;
-#pragma unroll
-    for (int j = 0; j < N; j++) out.at[j] = narrow<T>(f(widen(in.at[j])...));
-    store<N>(y + i, out, count);
-  };
-  apply(load<N>(x + i, count)...);
-}
+#include "flat.cuh"
 
 #define UNARY(T, NAME, F)                                                                                              \
   ENTRY(256) NAME##_##T(T *y, const T *x, i32 n) {                                                                     \

@@ -1,7 +1,4 @@
-import { broadcast, ceilDiv, computeTypes, each, type Family, single, threads } from './table.ts';
-
-/** 16 bytes a thread. */
-const flat = single((name, { work }) => threads(name, ceilDiv(work[0], name.endsWith('_bf16') ? 8 : 4)));
+import { broadcast, computeTypes, each, type Family, flat } from './table.ts';
 
 const unary = ['neg', 'abs', 'exp', 'log', 'sqrt', 'rsqrt', 'tanh', 'sigmoid', 'silu', 'relu', 'normalCdf', 'gelu'];
 const binary = ['add', 'sub', 'mul', 'div', 'pow', 'eq', 'ne', 'lt', 'le', 'gt', 'ge'];

@@ -1,0 +1,3 @@
+import { computeTypes, each, type Family, flat } from './table.ts';
+
+export const swiglu: Family = each(['swiglu', 'swigluGrad'], computeTypes, flat);
