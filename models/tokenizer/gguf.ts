@@ -2,10 +2,10 @@ import { inspect } from 'node:util';
 import { FormatError } from '../../engine/file.ts';
 import { addedToken, uniqueIds } from './build.ts';
 import { byteLevelTokenizer } from './bytelevel.ts';
-import type { JsonTokenizer } from './json.ts';
 import { ListedMerges } from './merges.ts';
 import { PRE_TOKENIZERS } from './pretokenizers.ts';
 import { PIECE, pieceTokenizer } from './sentencepiece.ts';
+import type { Tokenizer } from './tokenizer.ts';
 
 /**
  * The tokenizer inside a GGUF file.
@@ -13,7 +13,7 @@ import { PIECE, pieceTokenizer } from './sentencepiece.ts';
  * @param metadata the file's keys and values, arrays as arrays (or typed arrays)
  * @throws naming `source` and the key: missing, of the wrong type or length, or a vocabulary that is not supported.
  */
-export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>, source = 'GGUF'): JsonTokenizer {
+export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>, source = 'GGUF'): Tokenizer {
   const read = new Metadata(metadata, source);
   const model = read.string('model');
   if (model !== 'llama' && model !== 'gpt2') {
