@@ -1,11 +1,13 @@
 // What the README shows is what runs here: its examples are taken from it by their markers.
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { documented } from '../../.ci/docs.ts';
+import { goldenPath } from '../support/golden.ts';
+import { writeCharacterTokenizer } from '../support/tokenizer.ts';
 
 const run = promisify(execFile);
 const url = (path: string): string => new URL(`../../${path}`, import.meta.url).href;
@@ -18,13 +20,17 @@ async function example(name: string): Promise<string> {
   return code;
 }
 
-/** Runs a module as a user would, with `lorikeet/engine` being the sources, and gives what it prints. */
-async function output(code: string): Promise<string> {
+/** Runs a module as a user would, with the packages being the sources, and gives what it prints. */
+async function output(code: string, prepare?: (folder: string) => Promise<void>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'lorikeet-readme-'));
   try {
+    await prepare?.(folder);
     const file = join(folder, 'example.ts');
-    await writeFile(file, code.replaceAll("'lorikeet/engine'", `'${url('engine/index.ts')}'`));
-    return (await run(process.execPath, [file])).stdout;
+    await writeFile(
+      file,
+      code.replaceAll(/'lorikeet\/(\w+)'/g, (_, name) => `'${url(`${name}/index.ts`)}'`),
+    );
+    return (await run(process.execPath, [file], { cwd: folder })).stdout;
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -80,4 +86,18 @@ await backend.close();
 test('its tables are those of the code (npm run docs writes them)', async () => {
   const { found, written } = await documented();
   expect(found).toBe(written);
+});
+
+test('fine-tuning from code: a tiny model in place of the real one', async () => {
+  const code = (await example('training')).replace('smollm2-135m-instruct-q4_1', 'model');
+  const printed = await output(code, async (folder) => {
+    await cp(goldenPath('llama2'), join(folder, 'model'), { recursive: true });
+    writeCharacterTokenizer(join(folder, 'model'), 96);
+    const review = (label: string): string => `${JSON.stringify({ text: `a ${label} film`, label })}\n`;
+    const reviews = [...'abcdef'].flatMap(() => ['positive', 'negative'].map(review)).join('');
+    for (const name of ['reviews', 'test']) await writeFile(join(folder, `${name}.jsonl`), reviews);
+  });
+  const lines = printed.trim().split('\n');
+  expect(lines.map((line) => line.split(':')[0]).slice(0, 4)).toEqual(['1/4', '2/4', '3/4', '4/4']);
+  expect(Number(lines[4])).toBeGreaterThanOrEqual(0.5);
 });
