@@ -5,7 +5,7 @@ import { readAdapterSettings, saveAdapter } from '../peft/adapter.ts';
 import type { AdapterSettings } from '../peft/adapterConfig.ts';
 import type { Example } from '../peft/examples.ts';
 import type { PeftModel } from '../peft/model.ts';
-import { planTraining, totalBytes } from '../peft/plan.ts';
+import { type PlannedValidation, planTraining, totalBytes } from '../peft/plan.ts';
 import { writeSettings } from '../peft/settings.ts';
 import { Classification, completionExamples, type TaskOptions } from '../peft/task.ts';
 import { Trainer } from '../peft/train.ts';
@@ -98,13 +98,16 @@ async function planMemory(
   { checkpoint }: OpenModel,
   { memory }: Device,
   adapter: AdapterSettings,
-  examples: readonly Example[],
+  { training, validation: held }: Prepared,
   o: TrainValues,
   out: Output,
 ): Promise<{ microBatch: number; recompute: boolean }> {
   const { batchSize, recompute } = o;
   if (!memory) return { microBatch: o.microBatch === 'auto' ? batchSize : o.microBatch, recompute };
-  const plan = await planTraining({ checkpoint, adapter, device: memory }, examples, o);
+  let validation: PlannedValidation | undefined;
+  if (held?.kind === 'completions') validation = { examples: held.examples, batchSize };
+  else if (held) validation = { examples: held.rows.map(({ example }) => example), labels: held.task.tokens };
+  const plan = await planTraining({ checkpoint, adapter, device: memory }, training, { ...o, validation });
   const details = `micro-batch ${plan.microBatch}${plan.recompute ? ', layers recomputed' : ''}`;
   out.line(`memory: ${Math.ceil(totalBytes(plan.parts) / 2 ** 20)} MiB at most with ${details}`);
   return plan;
@@ -152,7 +155,7 @@ export const train = verb({
     reportCuts(prepared.training, asked.maxLength, out, data.kind === 'labelled' ? 'texts' : 'prompts');
     const { labels } = prepared;
     const adapter = await adapterSettings(asked);
-    const { microBatch, recompute } = await planMemory(opened, device, adapter, prepared.training, asked, out);
+    const { microBatch, recompute } = await planMemory(opened, device, adapter, prepared, asked, out);
     const peft = await loadModel(opened, device.backend, out, asked.adapter);
     if (asked.adapter === undefined)
       await addAdapter(peft, adapter, asked.seed, { tokenizer: opened.tokenizer, labels });

@@ -10,6 +10,7 @@ import { rankAndScale, targetedSites } from './lora.ts';
 import { PeftModel } from './model.ts';
 import { LabelScorer, type LabelTokens } from './score.ts';
 import { Trainer } from './train.ts';
+import { meanLoss } from './validate.ts';
 
 /** What is computed, with what: a checkpoint's configuration and tensor types (its weights are not read) and an adapter. */
 export interface Planned {
@@ -36,6 +37,9 @@ export interface MemoryParts {
   gaps: number;
 }
 
+/** What is evaluated between two steps: the labels of texts, or the loss of completions, `batchSize` at once. */
+export type PlannedValidation = { examples: readonly Example[] } & ({ labels: LabelTokens } | { batchSize: number });
+
 export interface TrainingPlan {
   microBatch: number;
   recompute: boolean;
@@ -47,26 +51,33 @@ export class MemoryError extends Error {
   override name = 'MemoryError';
 }
 
-export const totalBytes = (parts: MemoryParts): number => Object.values(parts).reduce((sum, n) => sum + n, 0);
+export const totalBytes = (parts: Partial<MemoryParts>): number => Object.values(parts).reduce((sum, n) => sum + n, 0);
 
 /**
  * Chooses how many examples of a batch are computed at once, and whether layers are recomputed in the backward pass, so that
- * training fits into the device's memory: the largest micro-batch that fits without recomputation, else with it. Numbers come
- * from a rehearsal of a step on the longest examples.
+ * training fits into the memory that there is: the largest micro-batch that fits without recomputation, else with it. Numbers
+ * come from a rehearsal of a step on the longest examples, and of the validation after it.
  * @throws MemoryError when nothing fits
  */
 export async function planTraining(
   planned: Planned,
   examples: readonly Example[],
-  options: { batchSize: number; microBatch: number | 'auto'; recompute: boolean; sharePrefix: boolean },
+  options: {
+    batchSize: number;
+    microBatch: number | 'auto';
+    recompute: boolean;
+    sharePrefix: boolean;
+    validation?: PlannedValidation;
+  },
 ): Promise<TrainingPlan> {
-  const { batchSize, recompute, sharePrefix } = options;
+  const { batchSize, recompute, sharePrefix, validation } = options;
   const longest = longestFirst(examples);
   const largest = Math.min(batchSize, options.microBatch === 'auto' ? batchSize : options.microBatch, longest.length);
   let least: TrainingPlan | undefined;
   for (const again of recompute ? [true] : [false, true]) {
     for (let microBatch = largest; microBatch >= 1; microBatch = Math.floor(microBatch / 2)) {
-      const parts = await trainingParts(planned, longest.slice(0, microBatch), { sharePrefix, recompute: again });
+      const step = { sharePrefix, recompute: again, validation };
+      const parts = await trainingParts(planned, longest.slice(0, microBatch), step);
       const plan = { microBatch, recompute: again, parts };
       if (totalBytes(parts) <= planned.device.capacity) return plan;
       if (!least || totalBytes(parts) < totalBytes(least.parts)) least = plan;
@@ -85,12 +96,14 @@ export async function planEvaluation(
   labels: LabelTokens,
 ): Promise<MemoryParts> {
   const longest = longestFirst(examples);
-  const parts = await rehearse(planned, async (peft) => {
-    using scorer = new LabelScorer(peft, labels, longest[0].shared);
-    const [batch] = scorer.batches(longest);
-    await scorer.score(batch);
-  });
+  const parts = await rehearse(planned, (peft) => scoreLongest(peft, longest, labels));
   return fitting('evaluation', parts, planned.device);
+}
+
+async function scoreLongest(peft: PeftModel, longest: readonly Example[], labels: LabelTokens): Promise<void> {
+  using scorer = new LabelScorer(peft, labels, longest[0].shared);
+  const [batch] = scorer.batches(longest);
+  await scorer.score(batch);
 }
 
 /** @throws MemoryError when generation with these prompts does not fit */
@@ -112,20 +125,40 @@ const longestFirst = (examples: readonly Example[]): Example[] => {
 const trainingParts = (
   planned: Planned,
   examples: readonly Example[],
-  options: Omit<RowOptions, 'virtualTokens'> & { recompute: boolean },
+  {
+    validation,
+    ...options
+  }: Omit<RowOptions, 'virtualTokens'> & { recompute: boolean; validation?: PlannedValidation },
 ): Promise<MemoryParts> =>
-  rehearse(planned, async (peft, adapterIsThere) => {
+  rehearse(planned, async (peft, { adapterIsThere, phaseEnds }) => {
     const { length: batchSize } = examples;
     const schedule = { epochs: 1, seed: 0, lr: 0, schedule: 'constant', warmup: 0, weightDecay: 0 } as const;
     using trainer = new Trainer(peft, examples, { ...options, ...schedule, batchSize, microBatch: batchSize });
     adapterIsThere();
     for await (const _ of trainer.run());
+    if (!validation?.examples.length) return;
+    phaseEnds();
+    peft.eval();
+    const longest = longestFirst(validation.examples);
+    if ('labels' in validation) await scoreLongest(peft, longest, validation.labels);
+    else await meanLoss(peft, longest.slice(0, validation.batchSize), validation.batchSize);
   });
 
-/** Runs a computation on a device that has no memory and sees what it takes. Resets the peak that `memory()` reports. */
+/** What a computation tells its rehearsal. */
+interface Signals {
+  /** What is alive now stays. */
+  adapterIsThere(): void;
+  /** What follows has a worst moment of its own. */
+  phaseEnds(): void;
+}
+
+/**
+ * Runs a computation on a device that has no memory and sees what it takes: the parts of its worst phase. Resets the peak
+ * that `memory()` reports.
+ */
 async function rehearse(
   { checkpoint, adapter, device }: Planned,
-  run: (peft: PeftModel, adapterIsThere: () => void) => Promise<unknown>,
+  run: (peft: PeftModel, signals: Signals) => Promise<unknown>,
 ): Promise<MemoryParts> {
   const backend = new Rehearsal(device);
   const { config, tensors } = checkpoint;
@@ -136,7 +169,7 @@ async function rehearse(
     if (def.name === 'appendRows' && shape.length === 3) {
       cache = 2 * config.numHiddenLayers * byteLength('f32', shape);
     }
-    if (def.name === 'linearCrossEntropy') kept = backend.bytes;
+    if (def.name === 'linearCrossEntropy') kept = Math.max(kept, backend.bytes);
   };
   return withContext({ scope: undefined, observer }, async () => {
     const model = new LlamaModel(config, (name) => {
@@ -148,14 +181,22 @@ async function rehearse(
     try {
       if (adapter) addEmpty(peft, adapter, backend);
       let before = backend.bytes;
-      await run(peft.eval(), () => {
+      const phases: Omit<MemoryParts, 'scratch' | 'gaps'>[] = [];
+      const phaseEnds = (): void => {
+        const activations = Math.max(0, kept - before);
+        const working = backend.peakBytes - before - cache - activations;
+        phases.push({ weights, adapter: before - weights, cache, activations, working });
+        [cache, kept] = [0, 0];
+        backend.resetPeak();
+      };
+      const adapterIsThere = (): void => {
         before = backend.bytes;
-      });
-      const activations = Math.max(0, kept - before);
-      const { peakBytes, scratchBytes: scratch } = backend;
-      const working = peakBytes - before - cache - activations;
-      const gaps = backend.totalBytes - peakBytes - scratch;
-      return { weights, adapter: before - weights, cache, activations, working, scratch, gaps };
+      };
+      await run(peft.eval(), { adapterIsThere, phaseEnds });
+      phaseEnds();
+      const worst = phases.reduce((a, b) => (totalBytes(b) > totalBytes(a) ? b : a));
+      const { scratchBytes: scratch } = backend;
+      return { ...worst, scratch, gaps: backend.totalBytes - totalBytes(worst) - scratch };
     } finally {
       peft.dispose();
       resetPeak();
@@ -183,13 +224,13 @@ function fitting(what: string, parts: MemoryParts, device: MemoryModel): MemoryP
   return parts;
 }
 
-function refusal(what: string, parts: MemoryParts, { capacity }: MemoryModel): MemoryError {
+function refusal(what: string, parts: MemoryParts, { capacity, holder = 'the device' }: MemoryModel): MemoryError {
   const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
   const rows = Object.entries(parts).filter(([, bytes]) => bytes > 0);
   const lines = [...rows, ['total', totalBytes(parts)] as const].map(
     ([name, bytes]) => `  ${name.padEnd(12)}${mebibytes(bytes).padStart(12)}`,
   );
   return new MemoryError(
-    `not enough memory: ${what} needs ${mebibytes(totalBytes(parts))}, the device has ${mebibytes(capacity)}\n${lines.join('\n')}`,
+    `not enough memory: ${what} needs ${mebibytes(totalBytes(parts))}, ${holder} has ${mebibytes(capacity)}\n${lines.join('\n')}`,
   );
 }

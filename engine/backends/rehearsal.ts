@@ -5,6 +5,8 @@ import { Allocator } from './allocator.ts';
 export interface MemoryModel {
   /** Bytes that tensors and scratch memory can have together. */
   readonly capacity: number;
+  /** Who has no more than that; default: the device. */
+  readonly holder?: string;
   /** Scratch memory of a launch. @throws MissingKernelError */
   scratchBytes(kernel: string, ints: readonly number[], work: Work): number;
 }
@@ -40,7 +42,7 @@ export class Rehearsal implements Backend {
     return this.#bytes;
   }
 
-  /** Most bytes in tensors at any time. */
+  /** Most bytes in tensors at any time since `resetPeak`. */
   get peakBytes(): number {
     return this.#peakBytes;
   }
@@ -53,6 +55,11 @@ export class Rehearsal implements Backend {
   /** All that was taken of the device: tensors, scratch memory and the gaps between them. */
   get totalBytes(): number {
     return this.#allocator.totalBytes;
+  }
+
+  /** Begins to look for the peak anew. */
+  resetPeak(): void {
+    this.#peakBytes = this.#bytes;
   }
 
   alloc(bytes: number): Block {

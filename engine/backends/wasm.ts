@@ -200,8 +200,12 @@ class Wasm implements WasmBackend {
   }
 
   get memoryModel(): MemoryModel {
+    const addresses = MAX_BYTES - this.#memory.buffer.byteLength;
+    // As far as the system says: what its caches would give up counts, and so does a container's limit.
+    const machine = process.availableMemory();
     return {
-      capacity: MAX_BYTES - this.#memory.buffer.byteLength,
+      capacity: Math.min(addresses, machine),
+      holder: machine < addresses ? 'this machine' : undefined,
       scratchBytes: (kernel, ints, work) => {
         this.#describe(kernel, [], ints, [], work);
         return this.#kernels.scratch_bytes();

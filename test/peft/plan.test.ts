@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createWasmBackend, memory, Rng, resetPeak } from '../../engine/index.ts';
 import { type Checkpoint, expectedTensors, openCheckpoint } from '../../models/checkpoint/index.ts';
 import { generateBatch } from '../../models/generate.ts';
@@ -16,6 +16,7 @@ import {
 } from '../../peft/plan.ts';
 import { LabelScorer } from '../../peft/score.ts';
 import { Trainer, type TrainOptions } from '../../peft/train.ts';
+import { meanLoss } from '../../peft/validate.ts';
 import { goldenPath } from '../support/golden.ts';
 import { describeWithSmolLM2 } from '../support/smollm2.ts';
 
@@ -72,6 +73,15 @@ async function trainFor(peft: PeftModel, examples: Example[], options: Omit<Trai
 
 const inTensors = (parts: MemoryParts): number => totalBytes(parts) - parts.scratch - parts.gaps;
 
+/** Only a checkpoint's configuration is looked at: this one has no weights. */
+async function twelveLayers(): Promise<Pick<Checkpoint, 'config' | 'tensors'>> {
+  const small = await openCheckpoint(goldenPath('llama2'));
+  await small.close();
+  const config = { ...small.config, numHiddenLayers: 12 };
+  const shapes = [...expectedTensors(config)];
+  return { config, tensors: new Map(shapes.map(([name, shape]) => [name, { shape, dtype: 'f32' }])) };
+}
+
 describe('the memory planner', () => {
   describe.each(['llama2', 'llama2-gqa-tied', 'llama3-scaled', 'llama-odd'])('on %s', (name) => {
     test.each([
@@ -120,17 +130,12 @@ describe('the memory planner', () => {
   });
 
   test('lowers the micro-batch, then recomputes, then refuses with the numbers', async () => {
-    // Only a checkpoint's configuration is looked at: this one has no weights.
-    const small = await openCheckpoint(goldenPath('llama2'));
-    await small.close();
-    const config = { ...small.config, numHiddenLayers: 12 };
-    const shapes = [...expectedTensors(config)];
-    const tensors = new Map(shapes.map(([name, shape]) => [name, { shape, dtype: 'f32' as const }]));
+    const checkpoint = await twelveLayers();
     const examples = examplesOf(8, 400);
     const options = { batchSize: 8, microBatch: 'auto' as const, recompute: false, sharePrefix: true };
     const planWith = (capacity: number, o: Parameters<typeof planTraining>[2] = options) => {
       const device = { ...backend.memoryModel, capacity };
-      return planTraining({ checkpoint: { config, tensors }, adapter: lora, device }, examples, o);
+      return planTraining({ checkpoint, adapter: lora, device }, examples, o);
     };
     const seen: string[] = [];
     let { parts } = await planWith(Number.POSITIVE_INFINITY);
@@ -156,6 +161,64 @@ describe('the memory planner', () => {
     );
     await expect(planWith(1000, { ...options, microBatch: 3, recompute: true })).rejects.toThrow('micro-batch 3');
     expect(await planWith(1e9, { ...options, microBatch: 50 })).toMatchObject({ microBatch: 8, recompute: false });
+  });
+
+  test.each(['labels', 'completions'])('counts the validation between steps: %s', async (kind) => {
+    const checkpoint = await openCheckpoint(goldenPath('llama2'));
+    const planned = { checkpoint, adapter: lora, device: backend.memoryModel };
+    const [training, held] = [examplesOf(2, 5), examplesOf(12, 150)];
+    const labels = { tokens: [[3, 4], [5]], endScored: false };
+    const options = { batchSize: 2, microBatch: 2, recompute: false, sharePrefix: true };
+    const validation = kind === 'labels' ? { examples: held, labels } : { examples: held, batchSize: 8 };
+    const without = await planTraining(planned, training, options);
+    const { parts } = await planTraining(planned, training, { ...options, validation });
+    expect(totalBytes(parts)).toBeGreaterThan(2 * totalBytes(without.parts));
+    expect(parts.cache > 0).toBe(kind === 'labels');
+
+    const { bytes } = memory();
+    const peft = await load(checkpoint, lora);
+    const peak = await peakOf(async () => {
+      using trainer = new Trainer(peft, training, { ...options, ...schedule });
+      for await (const _ of trainer.run()) {
+        peft.eval();
+        if (kind === 'labels') {
+          using scorer = new LabelScorer(peft, labels, held[0].shared);
+          for (const batch of scorer.batches(held)) await scorer.score(batch);
+        } else await meanLoss(peft, held, 8);
+        peft.train();
+      }
+    });
+    expect(inTensors(parts) / (peak - bytes)).toBeCloseTo(1, 2);
+    peft.dispose();
+    const device = { ...planned.device, capacity: totalBytes(parts) - 1 };
+    await expect(planTraining({ ...planned, device }, training, { ...options, validation })).rejects.toThrow(
+      MemoryError,
+    );
+    await checkpoint.close();
+  });
+
+  test('stays within what the machine has free', async () => {
+    const checkpoint = await twelveLayers();
+    const examples = examplesOf(8, 400);
+    const options = { batchSize: 8, microBatch: 'auto' as const, recompute: false, sharePrefix: true };
+    const available = vi.spyOn(process, 'availableMemory');
+    const plan = (bytes: number) => {
+      available.mockReturnValue(bytes);
+      return planTraining({ checkpoint, adapter: lora, device: backend.memoryModel }, examples, options);
+    };
+    try {
+      const whole = await plan(2 ** 40);
+      expect(backend.memoryModel.capacity).toBeLessThan(2 ** 32);
+      expect(whole).toMatchObject({ microBatch: 8, recompute: false });
+      const half = await plan(totalBytes(whole.parts) - 1);
+      expect(half).toMatchObject({ microBatch: 4, recompute: false });
+      expect((await plan(totalBytes(half.parts) / 6)).recompute).toBe(true);
+      await expect(plan(2 ** 20)).rejects.toThrow(
+        /^not enough memory: training with micro-batch 1 and recomputation needs \d+ MiB, this machine has 1 MiB\n {2}weights/,
+      );
+    } finally {
+      available.mockRestore();
+    }
   });
 
   test('counts the longest examples', async () => {
