@@ -74,7 +74,9 @@ const applyMatmul = op<MatmulAttrs>({
   activations: [0, 1],
   sample: (gen, [da, db]) => {
     const zero = gen.int(0, 5) === 0;
-    const [M, N, K] = [gen.dim(33, { zero }), gen.dim(33, { zero }), gen.dim(33, { zero })];
+    // One axis may go beyond a tile.
+    const long = gen.int(0, 5);
+    const [M, N, K] = [0, 1, 2].map((axis) => gen.dim(axis === long ? 300 : 33, { zero }));
     const [transA, transB] = [gen.int(0, 1) === 1, gen.int(0, 1) === 1];
     const [left, right]: [Shape, Shape] = (
       [

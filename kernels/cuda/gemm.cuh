@@ -16,11 +16,11 @@ template <class T> struct Stored {
 
 /// The tile of C[M, N] that is a block's: neighbouring blocks go down eight rows of tiles before they go right, so that both
 /// operands' tiles are met again while they are in the cache. Matrices of a batch follow one another.
-template <class T> struct Tile {
-  static constexpr int HEIGHT = 64, WIDTH = 64, THREADS = 128;
+template <int HEIGHT, int WIDTH, int COUNT> struct TileOf {
+  static constexpr int THREADS = COUNT;
   i32 m, n, batch;
 
-  INLINE Tile(i32 M, i32 N) {
+  INLINE TileOf(i32 M, i32 N) {
     constexpr int group = 8;
     i32 down = (M + HEIGHT - 1) / HEIGHT, right = (N + WIDTH - 1) / WIDTH, i = blockIdx.x % (down * right);
     batch = blockIdx.x / (down * right);
@@ -29,6 +29,10 @@ template <class T> struct Tile {
     m = (top + i % rows) * HEIGHT;
     n = i / rows * WIDTH;
   }
+};
+template <class T> struct Tile;
+template <> struct Tile<f32> : TileOf<64, 64, 128> {
+  using TileOf::TileOf;
 };
 
 /// Four f32 at an address that is a multiple of 16.
@@ -39,23 +43,23 @@ INLINE Four plus(const Four &a, const Four &b) {
 }
 
 /// One operand's way through shared memory: 64 rows or columns of the product by 16 of k.
-template <class T, bool kInRows> struct Operand {
+template <bool kInRows, class Source> struct Operand {
   static constexpr int DEPTH = 16;
   typedef f32 Shared[DEPTH][64 + 4];
-  Stored<T> matrix;
+  Source source;
   i32 first;
   Four fetched[2];
 
   /// (k, position in the tile) of a thread's i-th four.
   INLINE static int2 place(int i) {
-    int four = threadIdx.x + i * Tile<T>::THREADS;
+    int four = threadIdx.x + i * Tile<f32>::THREADS;
     return kInRows ? int2{four % 4 * 4, four / 4} : int2{four / 16, four % 16 * 4};
   }
   INLINE void fetch(i32 k) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       int2 at = place(i);
-      fetched[i] = kInRows ? matrix.at(first + at.y, k + at.x) : matrix.at(k + at.x, first + at.y);
+      fetched[i] = kInRows ? source.at(first + at.y, k + at.x) : source.at(k + at.x, first + at.y);
     }
   }
   INLINE void put(Shared tile) const {
@@ -73,10 +77,11 @@ template <class T, bool kInRows> struct Operand {
 };
 
 /// The tile of A·B that is this block's: finish(m, n, sums of C[m, n … n + 3]) for all m < M, n < N in it, n a multiple of 4.
-template <bool aKInRows, bool bKInRows, class T, class Finish>
-INLINE void product(Tile<T> tile, Stored<T> a, Stored<T> b, i32 M, i32 N, i32 K, Finish finish) {
-  typedef Operand<T, aKInRows> Left;
-  typedef Operand<T, bKInRows> Right;
+/// A and B have `at(row, column)`, four numbers as they are stored.
+template <bool aKInRows, bool bKInRows, bool = false, class A, class B, class Finish>
+INLINE void product(Tile<f32> tile, A a, B b, i32 M, i32 N, i32 K, Finish finish) {
+  typedef Operand<aKInRows, A> Left;
+  typedef Operand<bKInRows, B> Right;
   constexpr int DEPTH = Left::DEPTH;
   __shared__ alignas(16) typename Left::Shared as[2];
   __shared__ alignas(16) typename Right::Shared bs[2];

@@ -1,7 +1,7 @@
 // Products of activations with weights of any stored type: linear, its gradient for the input, and the second half of a
 // low-rank adapter. A product of up to eight rows reads the weight as it is stored; for more of them a weight of another type
 // than the activations' is widened first, all of it, into scratch memory.
-#include "gemm.cuh"
+#include "mma.cuh"
 
 /// y = x·Wᵀ (+ bias) for M ≤ 8: a warp for each column, whose lanes take k in fours.
 template <class T, class W>
@@ -30,25 +30,28 @@ INLINE void gemv(T *y, const T *x, const W *w, const f32 *bias, i32 M, i32 N, i3
 }
 
 /// y = x·Wᵀ (+ bias). `wide` is the weight in type T, null where it is stored so.
-template <class T>
+template <bool ASYNC, class T>
 INLINE void linear(T *y, const T *x, const T *w, const f32 *bias, const T *wide, i32 M, i32 N, i32 K, i32 hasBias) {
-  product<true, true>(Tile<T>(M, N), {x, M, K}, {wide ? wide : w, N, K}, M, N, K, [=](i32 m, i32 n, Four sums) {
+  Stored<T> weight{wide ? wide : w, N, K};
+  product<true, true, ASYNC>(Tile<T>(M, N), Stored<T>{x, M, K}, weight, M, N, K, [=](i32 m, i32 n, Four sums) {
     if (hasBias) sums = plus(sums, load<4>(bias + n, N - n));
     storeFour(y + m * (i64)N + n, sums, N - n);
   });
 }
 
 /// y += x·Wᵀ
-template <class T> INLINE void linearAdd(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {
-  product<true, true>(Tile<T>(M, N), {x, M, K}, {wide ? wide : w, N, K}, M, N, K, [=](i32 m, i32 n, Four sums) {
+template <bool ASYNC, class T> INLINE void linearAdd(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {
+  Stored<T> weight{wide ? wide : w, N, K};
+  product<true, true, ASYNC>(Tile<T>(M, N), Stored<T>{x, M, K}, weight, M, N, K, [=](i32 m, i32 n, Four sums) {
     T *at = y + m * (i64)N + n;
     storeFour(at, plus(loadFour(at, 0, N - n), sums), N - n);
   });
 }
 
 /// dx = g·W
-template <class T> INLINE void gradInput(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {
-  product<true, false>(Tile<T>(M, K), {g, M, N}, {wide ? wide : w, N, K}, M, K, N, [=](i32 m, i32 k, Four sums) {
+template <bool ASYNC, class T> INLINE void gradInput(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {
+  Stored<T> weight{wide ? wide : w, N, K};
+  product<true, false, ASYNC>(Tile<T>(M, K), Stored<T>{g, M, N}, weight, M, K, N, [=](i32 m, i32 k, Four sums) {
     storeFour(dx + m * (i64)K + k, sums, K - k);
   });
 }
@@ -63,23 +66,29 @@ template <class T> INLINE void gradInput(T *dx, const T *g, const T *w, const T 
     copyAll(wide, w, n);                                                                                               \
   }                                                                                                                    \
   ENTRY(256) linearGradInput_##T##_##W##_widen(T *, const T *, const W *w, T *wide, i32 n) { copyAll(wide, w, n); }
-#define PRODUCTS(T, _)                                                                                                 \
-  WEIGHT_TYPES(GEMV, T)                                                                                                \
-  WIDEN(T, f16)                                                                                                        \
-  BLOCK_TYPES(WIDEN, T)                                                                                                \
+#define PRODUCTS(T, SUFFIX, ASYNC)                                                                                     \
   ENTRY(Tile<T>::THREADS)                                                                                              \
-  linear_##T(T *y, const T *x, const T *w, const f32 *bias, const T *wide, i32 M, i32 N, i32 K, i32 hasBias) {         \
-    linear(y, x, w, bias, wide, M, N, K, hasBias);                                                                     \
+  linear_##T##SUFFIX(T *y, const T *x, const T *w, const f32 *bias, const T *wide, i32 M, i32 N, i32 K, i32 hasBias) { \
+    linear<ASYNC>(y, x, w, bias, wide, M, N, K, hasBias);                                                              \
   }                                                                                                                    \
-  ENTRY(Tile<T>::THREADS) linearAdd_##T(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {            \
-    linearAdd(y, x, w, wide, M, N, K);                                                                                 \
+  ENTRY(Tile<T>::THREADS) linearAdd_##T##SUFFIX(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {    \
+    linearAdd<ASYNC>(y, x, w, wide, M, N, K);                                                                          \
   }                                                                                                                    \
-  ENTRY(Tile<T>::THREADS) linearGradInput_##T(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {     \
-    gradInput(dx, g, w, wide, M, N, K);                                                                                \
+  ENTRY(Tile<T>::THREADS)                                                                                              \
+  linearGradInput_##T##SUFFIX(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {                     \
+    gradInput<ASYNC>(dx, g, w, wide, M, N, K);                                                                         \
   }
-COMPUTE_TYPES(PRODUCTS, )
+WEIGHT_TYPES(GEMV, f32)
+BLOCK_TYPES(WIDEN, f32)
+WIDEN(f32, f16)
 WIDEN(f32, bf16)
+PRODUCTS(f32, , false)
 #if SM >= 80
+WEIGHT_TYPES(GEMV, bf16)
+BLOCK_TYPES(WIDEN, bf16)
+WIDEN(bf16, f16)
 WIDEN(bf16, f32)
+PRODUCTS(bf16, , false)
+PRODUCTS(bf16, _async, true)
 ENTRY(256) linearAdd_bf16_f32_widen(bf16 *, const bf16 *, const f32 *w, bf16 *wide, i32 n) { copyAll(wide, w, n); }
 #endif

@@ -1,5 +1,5 @@
 // Batched products of activations, either operand read transposed.
-#include "gemm.cuh"
+#include "mma.cuh"
 
 template <bool transA, bool transB, class C, class T>
 INLINE void matmul(C *c, const T *a, const T *b, i32 M, i32 N, i32 K, i32 strideA, i32 strideB) {

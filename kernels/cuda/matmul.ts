@@ -1,7 +1,7 @@
 import { ceilDiv, type Family, type Kernel, type Phase } from './table.ts';
 
-/** gemm.cuh: `Tile<T>`. */
-const shapes = { f32: { tile: 64, threads: 128 }, bf16: { tile: 64, threads: 128 } };
+/** gemm.cuh, mma.cuh: `Tile<T>`. */
+const shapes = { f32: { tile: 64, threads: 128 }, bf16: { tile: 128, threads: 256 } };
 
 /** A block for each tile of `batches` × [M, N]. */
 export function tiles(entry: string, type: string, M: number, N: number, batches = 1, ints?: readonly number[]): Phase {
