@@ -47,7 +47,7 @@ export default {
   ],
   options: {
     // Others' packages, there only where `npm run bench:peers` was run.
-    exclude: { path: '^bench/peers/packages/node_modules' },
+    exclude: { path: ['^bench/peers/packages/node_modules', '^kernels/cuda/runtime/dist'] },
     doNotFollow: { path: ['node_modules', 'kernels/wasm/pkg'] },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
