@@ -23,13 +23,14 @@ const LARGEST = 2 ** 44;
 const GROWTH = 1 << 20;
 
 /**
- * Segregated-fit allocator over an address space that can only grow (Masmano et al., "TLSF", 2004): free blocks lie in one
- * bin a size class, a request takes a block of the first class in which every block is large enough, the rest of the block
- * is split off, and a freed block is joined with its free neighbours. Addresses are multiples of 256.
+ * Segregated best-fit allocator over an address space that can only grow (Wilson et al., "Dynamic Storage Allocation", 1995):
+ * free blocks lie in one bin a size class, a request takes the smallest block that is large enough, the rest of the block is
+ * split off, and a freed block is joined with its free neighbours. Addresses and sizes are multiples of 256: training keeps
+ * hundreds of tensors of a few sizes, so that rounding these up to classes would cost more than a longer look.
  */
 export class Allocator {
   readonly #grow: (bytes: number) => Area;
-  /** Every free block is in the bin of the largest class that it can serve. */
+  /** Every free block is in the bin of the largest class that is not larger. */
   readonly #bins: Set<Block>[] = Array.from({ length: classAbove(LARGEST) + 1 }, () => new Set());
   readonly #live = new Map<number, Block>();
   #last?: Block;
@@ -41,7 +42,7 @@ export class Allocator {
     this.#grow = grow;
   }
 
-  /** Bytes in live blocks, rounded up to size classes. */
+  /** Bytes in live blocks, rounded up to multiples of 256. */
   get liveBytes(): number {
     return this.#liveBytes;
   }
@@ -53,7 +54,7 @@ export class Allocator {
 
   /** Address of at least `bytes` bytes. @throws OutOfMemoryError with the bytes requested and the bytes in use */
   alloc(bytes: number): number {
-    const size = classBytes(classAbove(Math.max(bytes, 1)));
+    const size = Math.max(1, Math.ceil(bytes / ALIGNMENT)) * ALIGNMENT;
     const block = this.#find(size) ?? this.#extend(size);
     if (!block) {
       throw new OutOfMemoryError(
@@ -80,11 +81,13 @@ export class Allocator {
     if (block.previous && !block.previous.live) this.#join(block.previous, block);
   }
 
+  /** The smallest free block that is large enough. */
   #find(size: number): Block | undefined {
-    for (let c = classAbove(size); c < this.#bins.length; c++) {
-      for (const block of this.#bins[c]) return block;
+    let best: Block | undefined;
+    for (let c = classBelow(size); c < this.#bins.length && !best; c++) {
+      for (const block of this.#bins[c]) if (block.bytes >= size && !(best && best.bytes <= block.bytes)) best = block;
     }
-    return undefined;
+    return best;
   }
 
   /** Grows the address space until a free block of `size` lies at its end; undefined when it cannot grow so far. */
