@@ -125,7 +125,10 @@ function benchCase(inputs: (q: Spec, k: Spec, lse: Spec, plan: ReturnType<typeof
   return cases;
 }
 
-/** A random forest with rows already cached, queries left out and unused cache rows; grouped heads of odd widths. */
+/**
+ * A random forest with rows already cached, queries left out and unused cache rows; grouped heads of odd widths and, in
+ * bf16, of those that tensor cores take.
+ */
 function sampleCase(gen: Gen, dtype: DType) {
   const forest = new Forest();
   for (let i = gen.int(0, 5); i > 0; i--) {
@@ -135,7 +138,11 @@ function sampleCase(gen: Gen, dtype: DType) {
   const from = gen.int(0, 1) ? 0 : gen.int(0, forest.rows);
   const rows = Array.from({ length: forest.rows - from }, (_, i) => from + i).filter(() => keep > gen.int(0, 3));
   const plan = planArrays(forest, rows);
-  const [KVH, group, D] = [gen.int(1, 2), gen.int(1, 3), gen.dim(17)];
+  const [KVH, group, D] = [
+    gen.int(1, 2),
+    gen.int(1, 3),
+    dtype === 'bf16' && gen.int(0, 1) ? 64 * gen.int(1, 2) : gen.dim(17),
+  ];
   const numbers = (...shape: number[]): Tensor => gen.tensor(shape, { dtype, lo: -1, hi: 1 });
   const { queries, keys, pairs } = plan;
   const H = KVH * group;

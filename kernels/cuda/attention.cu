@@ -5,8 +5,7 @@
 // v, keys) and streams the rows of the other side through shared memory, STREAM at a time. A warp computes for OWN of
 // the rows: first scores, of which a lane has those of one streamed row; then, with the weights made of them, sums of
 // streamed rows, of which a lane has the columns lane, lane + 32 …. The plan alone gives the order of summation.
-#include "attention.cuh"
-#include "common.cuh"
+#include "attentionMma.cuh"
 
 constexpr int ROWS = 16, WARPS = 4, THREADS = 32 * WARPS, OWN = ROWS / WARPS, STREAM = 32, MAX_D = 128;
 constexpr int COLUMNS = MAX_D / 32;
@@ -281,3 +280,13 @@ INLINE void gradKeyValue(T *dkv, const T *g, const T *q, const T *k, const T *v,
     gradKeyValue(dkv, g, q, k, v, lse, tiles, spans, delta, n, scale);                                                 \
   }
 COMPUTE_TYPES(ATTENTION, )
+
+#if SM >= 80
+#define ATTENTION_MMA(D)                                                                                               \
+  ENTRY(mma::THREADS) attention_bf16_mma##D(bf16 *o, f32 *lse, const bf16 *q, const bf16 *k, const bf16 *v,            \
+                                            const i32 *tiles, const i32 *spans, Sizes n, f32 scale) {                  \
+    mma::forward<D>(o, lse, q, k, v, tiles, spans, n, scale);                                                          \
+  }
+ATTENTION_MMA(64)
+ATTENTION_MMA(128)
+#endif

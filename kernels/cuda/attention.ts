@@ -11,8 +11,21 @@ function tiled(entry: string, { ints: [, , D, , , , tiles] }: Call, heads: numbe
   return { entry, grid: [tiles * (TILE / ROWS), heads, 1], block: [32 * WARPS, 1, 1], sharedBytes: 4 * floats };
 }
 
+/** Constants of attentionMma.cuh. */
+const MMA = { TILES: 4, THREADS: 256, KEYS: 64 };
+
 /** A block for each head of q. */
 const perQuery = (name: string): Kernel => ({ phases: (call) => [tiled(name, call, call.ints[1], 1)] });
+
+/** The forward pass; bf16 of the usual head widths on tensor cores, keys and values of two stages in shared memory. */
+const forward = (name: string): Kernel => ({
+  phases: (call) => {
+    const [, H, D, , , , tiles] = call.ints;
+    if (name !== 'attention_bf16' || (D !== 64 && D !== 128)) return [tiled(name, call, H, 1)];
+    const [grid, block] = [[ceilDiv(tiles, MMA.TILES), H, 1] as const, [MMA.THREADS, 1, 1] as const];
+    return [{ entry: `${name}_mma${D}`, grid, block, sharedBytes: 2 * 2 * (2 * MMA.KEYS * D) }];
+  },
+});
 
 const perKey = (name: string): Kernel => ({
   // δ [Tq, H]
@@ -28,6 +41,7 @@ const perKey = (name: string): Kernel => ({
 });
 
 export const attention: Family = {
-  ...each(['attention', 'attentionGradQuery'], computeTypes, perQuery),
+  ...each(['attention'], computeTypes, forward),
+  ...each(['attentionGradQuery'], computeTypes, perQuery),
   ...each(['attentionGradKeyValue'], computeTypes, perKey),
 };
