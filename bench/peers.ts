@@ -13,7 +13,7 @@
 // package.json with a lock of their own in bench/peers/packages, out of reach of lorikeet's `npm ci`.
 import { execFileSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { resolveModel } from '../models/pull/index.ts';
@@ -74,12 +74,16 @@ function commit(): string {
   }
 }
 
+// Before anything is measured.
+const [load] = loadavg();
+
 /** Puts a part into the file. */
 async function save<P extends PartName>(part: P, result: Omit<NonNullable<Results[P]>, 'origin'>): Promise<void> {
   const origin = {
     machine: machine(),
     commit: commit(),
     command: ['npm run bench:peers --', ...process.argv.slice(2)].join(' '),
+    load,
   };
   await saveResults(flags.json, { ...readResults(flags.json), [part]: { ...result, origin } });
 }

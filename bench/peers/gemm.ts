@@ -114,7 +114,7 @@ async function measure(
       );
       rates.push(...rows);
       for (let round = 0; round < settings.rounds; round++) {
-        progress.next(`${threads} threads, ${Object.values(product).join('×')}`);
+        progress.next(`${threads} thread${threads > 1 ? 's' : ''}, ${Object.values(product).join('×')}`);
         for (const [i, engine] of team.engines.entries()) {
           rows[i].gflops.push(await engine.gflops(product));
           await new Promise((done) => setTimeout(done, PAUSE_MS));

@@ -37,8 +37,8 @@ function barTable(results: Results): string {
 
 function origins(results: Results): string {
   const rows = Object.entries(results).map(([part, { origin }]): Cell[] => {
-    const { machine, commit, command } = origin;
-    return [part, machine.date.slice(0, 16).replace('T', ' '), commit, `\`${command}\``];
+    const { machine, commit, command, load } = origin;
+    return [part, machine.date.slice(0, 16).replace('T', ' '), commit, load, `\`${command}\``];
   });
   const machines = Object.values(results).map(({ origin: { machine: m } }) =>
     [
@@ -49,7 +49,7 @@ function origins(results: Results): string {
   return [
     ...[...new Set(machines)].map((m) => `- ${m}`),
     '',
-    table(['part', 'measured (UTC)', 'sources', 'command'], rows),
+    table(['part', 'measured (UTC)', 'sources', 'load before', 'command'], rows),
   ].join('\n');
 }
 

@@ -78,6 +78,8 @@ interface Origin {
   machine: Machine;
   commit: string;
   command: string;
+  /** The system's load average of the minute before; an idle machine has 0. */
+  load: number;
 }
 export type Results = { [P in PartName]?: Parts[P] & { origin: Origin } };
 

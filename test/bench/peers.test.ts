@@ -48,7 +48,7 @@ describe('fmaPeak', () => {
 const turn = (seconds: number): Turn => ({
   ...{ seconds: [seconds], reviews: 8, tokens: 2000, computed: 1800, losses: [], predictions: [], peakBytes: 0 },
 });
-const origin = { machine: machine(), commit: 'abc', command: 'npm run bench:peers -- train' };
+const origin = { machine: machine(), commit: 'abc', command: 'npm run bench:peers -- train', load: 0 };
 const pairs = (...seconds: [ours: number, theirs: number][]): Pairs => ({
   ours: { description: 'ours', tokens: 1 },
   theirs: { description: 'theirs', tokens: 1 },
