@@ -1,7 +1,14 @@
 import type { MemoryModel } from '../engine/backends/rehearsal.ts';
-import { type Backend, createReferenceBackend, createWasmBackend, setBackend } from '../engine/index.ts';
+import {
+  type Backend,
+  createCudaBackend,
+  createReferenceBackend,
+  createWasmBackend,
+  setBackend,
+} from '../engine/index.ts';
 import type { Fingerprint } from '../peft/state.ts';
 import { CliError } from './exit.ts';
+import type { DeviceName } from './kinds.ts';
 import type { Output } from './output.ts';
 
 export interface Device extends AsyncDisposable {
@@ -14,23 +21,30 @@ export interface Device extends AsyncDisposable {
   memory?: MemoryModel;
 }
 
-/** Why there is no CUDA device. */
-export const cudaMissing = 'this version has no CUDA backend yet';
-
 /**
  * Opens what `--device` asks for, before any file is read.
  * @throws CliError when it is not there
  */
 export async function openDevice(
-  { device, threads }: { device: 'auto' | 'wasm' | 'cuda' | 'reference'; threads?: number },
+  { device, threads }: { device: DeviceName; threads?: number },
   out: Output,
 ): Promise<Device> {
-  if (device === 'cuda')
-    throw new CliError('device', `--device cuda: ${cudaMissing}; --device wasm computes on the CPU`);
-  const opened = device === 'reference' ? reference() : await wasm(threads, device === 'auto');
+  const opened = await open(device, threads);
   setBackend(opened.backend);
   out.line(`device: ${opened.reason}`);
   return opened;
+}
+
+async function open(device: DeviceName, threads: number | undefined): Promise<Device> {
+  if (device === 'reference') return reference();
+  if (device === 'wasm') return wasm(threads);
+  try {
+    return await openCuda(device === 'auto' ? 'cuda' : device);
+  } catch (error) {
+    const { message } = error as Error;
+    if (device === 'auto') return wasm(threads, message);
+    throw new CliError('device', `--device ${device}: ${message}; --device wasm computes on the CPU`);
+  }
 }
 
 function reference(): Device {
@@ -42,7 +56,33 @@ function reference(): Device {
   };
 }
 
-async function wasm(threads: number | undefined, chosen: boolean): Promise<Device> {
+/**
+ * A CUDA device that has answered.
+ * @throws when there is no driver, no such device, or it is older than the kernels
+ */
+export async function openCuda(device: 'cuda' | `cuda:${number}` | 'cuda-sim'): Promise<Device> {
+  const backend = await createCudaBackend({ device });
+  try {
+    await backend.sync();
+    const { memoryModel } = backend;
+    const { name, attributes, simulated } = backend.device;
+    const architecture = `sm_${attributes.computeCapability.join('')}`;
+    const free = `${(memoryModel.capacity / 2 ** 30).toFixed(1)} GiB free`;
+    return {
+      backend,
+      reason: `${backend.name}, ${simulated ? 'PTX on the CPU, very slow' : name} (${architecture}, ${free})`,
+      fingerprint: { device: name, build: architecture },
+      memory: memoryModel,
+      [Symbol.asyncDispose]: () => backend.close(),
+    };
+  } catch (error) {
+    await backend.close();
+    throw error;
+  }
+}
+
+/** @param noCuda why `auto` did not take CUDA */
+async function wasm(threads: number | undefined, noCuda?: string): Promise<Device> {
   const backend = await createWasmBackend({ threads, revectorize: true });
   const { build, threads: running, threadsReason, revectorize, revectorizeReason } = backend.info;
   const parts = [
@@ -52,7 +92,7 @@ async function wasm(threads: number | undefined, chosen: boolean): Promise<Devic
   ];
   return {
     backend,
-    reason: `wasm, ${parts.join(', ')}${chosen ? `; no CUDA: ${cudaMissing}` : ''}`,
+    reason: `wasm, ${parts.join(', ')}${noCuda ? `; no CUDA: ${noCuda}` : ''}`,
     fingerprint: { device: 'wasm', build },
     memory: backend.memoryModel,
     [Symbol.asyncDispose]: () => backend.close(),

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import { createWasmBackend } from '../engine/index.ts';
-import { cudaMissing } from './backend.ts';
+import { openCuda } from './backend.ts';
 import { CliError } from './exit.ts';
 import { verb } from './verb.ts';
 import { version } from './version.ts';
@@ -77,6 +77,15 @@ async function wasmFindings(threads: number | undefined): Promise<Finding[]> {
   }
 }
 
+async function cudaFinding(): Promise<Finding> {
+  try {
+    await using device = await openCuda('cuda');
+    return { name: 'CUDA', found: device.reason, ok: true };
+  } catch (error) {
+    return { name: 'CUDA', found: `no: ${(error as Error).message}`, ok: false };
+  }
+}
+
 /** Node's JavaScript engine and the processor it runs on. */
 async function processor(): Promise<string> {
   const info = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
@@ -100,7 +109,7 @@ export const doctor = verb({
         return { name, found: ok ? 'yes' : 'no', ok, needed: name.startsWith('SIMD') };
       }),
       ...(await wasmFindings(threads)),
-      { name: 'CUDA', found: `no: ${cudaMissing}`, ok: false },
+      await cudaFinding(),
     ];
     const width = Math.max(...findings.map(({ name }) => name.length));
     for (const { name, found, ok } of findings) out.line(`${ok ? '✓' : '✗'} ${name.padEnd(width)}  ${found}`);

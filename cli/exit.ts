@@ -43,6 +43,13 @@ const byName: Record<string, Exit> = {
   PullError: 'fetch',
   OutOfMemoryError: 'device',
   MissingKernelError: 'device',
+  CudaError: 'device',
+  NoDriver: 'device',
+  NoDevice: 'device',
+  OutOfMemory: 'device',
+  InvalidPtx: 'device',
+  PtxVersionUnsupported: 'device',
+  LaunchError: 'device',
   MemoryError: 'device',
   NonFiniteError: 'diverged',
   // The libraries refuse what they are given with plain errors; faults of ours are TypeErrors and the like.

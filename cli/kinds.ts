@@ -61,6 +61,15 @@ export const choice = <const V extends string>(...values: V[]): Kind<V> => ({
   expected: `one of ${values.join(', ')}`,
 });
 
+export type DeviceName = 'auto' | 'cuda' | `cuda:${number}` | 'cuda-sim' | 'wasm' | 'reference';
+
+/** `cuda:N` is GPU N of those that the driver shows; `cuda-sim`, for tests, runs its kernels on the CPU. */
+export const device: Kind<DeviceName> = {
+  schema: z.custom<DeviceName>((v) => typeof v === 'string' && /^(auto|cuda(:\d+)?|cuda-sim|wasm|reference)$/.test(v)),
+  argument: 'auto|cuda|cuda:N|wasm|reference',
+  expected: 'one of auto, cuda, cuda:N, wasm, reference',
+};
+
 const split = (value: string): string[] => value.split(',').map((part) => part.trim());
 
 export const list = (argument: string): Kind<string[]> => ({

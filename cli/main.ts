@@ -46,7 +46,7 @@ async function runWithFlags(verb: Verb, flags: Given, operands: string[]): Promi
 
 function program(): Command {
   const root = new Command('lorikeet')
-    .description('Fine-tunes and evaluates LLaMA models with LoRA and prompt tuning, on WebAssembly.')
+    .description('Fine-tunes and evaluates LLaMA models with LoRA and prompt tuning, on CUDA or WebAssembly.')
     .version(version)
     .exitOverride()
     .showSuggestionAfterError()

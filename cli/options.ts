@@ -2,6 +2,8 @@ import { defaultLora } from '../peft/lora.ts';
 import { defaultInstruction, templateNames } from '../peft/template.ts';
 import {
   choice,
+  type DeviceName,
+  device,
   fileOrFraction,
   flag,
   integer,
@@ -49,7 +51,7 @@ export const options = {
   config: required(path('FILE'), 'YAML file with any of these options by name; a flag beats the file'),
   json: option(flag, 'print the result as JSON on stdout, everything else on stderr', false),
 
-  device: option(choice('auto', 'wasm', 'cuda', 'reference'), 'where to compute; reference is slow float64', 'auto'),
+  device: option<DeviceName>(device, 'where to compute; auto: CUDA, else wasm; reference is slow float64', 'auto'),
   threads: byCase(integer(1), 'threads that compute', 'one a core'),
   seed: option(integer(0), 'of everything random but --data-seed', 0),
 

@@ -17,12 +17,19 @@ export interface Result {
 /** Milliseconds after which a command counts as hanging: it is killed, and its code is null. */
 const timeout = 120_000;
 
-/** Runs the real command to its end. `shell`: commands that the shell runs before it, a limit for instance. */
-export function lorikeet(args: readonly string[], { input = '', shell = '', cwd = '.' } = {}): Result {
+/**
+ * Runs the real command to its end. `shell`: commands that the shell runs before it, a limit for instance; `variables`:
+ * of its environment, beside the present ones.
+ */
+export function lorikeet(
+  args: readonly string[],
+  { input = '', shell = '', cwd = '.', variables = {} as Record<string, string> } = {},
+): Result {
   const [command, rest] = shell
     ? ['bash', ['-c', `${shell}; exec "$@"`, 'bash', process.execPath, binary, ...args]]
     : [process.execPath, [binary, ...args]];
-  const { LORIKEET_DEBUG: _, ...env } = process.env;
+  const { LORIKEET_DEBUG: _, ...own } = process.env;
+  const env = { ...own, ...variables };
   const { status, stdout, stderr } = spawnSync(command, rest, { encoding: 'utf8', input, env, cwd, timeout });
   return { code: status, stdout, stderr };
 }
