@@ -135,7 +135,7 @@ export const evaluate = verb({
     '--out FILE gets a line of JSON for every row: index, id, label, predicted, correct, logProbs (or the answer). What an\n' +
     'adapter’s lorikeet.json records about prompt and labels is used unless a flag says otherwise.',
   async run(_, { out, given }) {
-    const record = await recordedOptions(given.adapter as string | undefined, given, out);
+    const record = await recordedOptions(given.adapter as string | undefined, names, given, out);
     const o = resolve(names, given, record);
     const path = need(o.data, 'data');
     const model = needModel(o.model);

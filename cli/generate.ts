@@ -25,7 +25,7 @@ export const generate = verb({
     'The text is put into the prompt that --prompt and --instruction make (for an adapter, those it was trained with);\n' +
     '--prompt none gives the text alone. The answer is written as it comes.',
   async run(_, { out, given }) {
-    const record = await recordedOptions(given.adapter as string | undefined, given, out);
+    const record = await recordedOptions(given.adapter as string | undefined, names, given, out);
     const o = resolve(names, given, record);
     const { maxNewTokens = 64 } = o;
     const model = needModel(o.model);

@@ -124,7 +124,7 @@ export const inspect = verb({
       throw usageError('inspect: give --model or --adapter');
     const adapter = values.adapter === undefined ? undefined : await describeAdapter(values.adapter, out);
     // An adapter's model is opened when there is something to show of it.
-    const record: Given = values.data === undefined ? {} : await recordedOptions(values.adapter, given, out);
+    const record: Given = values.data === undefined ? {} : await recordedOptions(values.adapter, names, given, out);
     const o = resolve(names, given, record);
     if (o.model === undefined && o.data === undefined) return out.result({ adapter });
     await using opened = await openModel(needModel(o.model), out);

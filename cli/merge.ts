@@ -13,7 +13,7 @@ export const merge = verb({
   async run(_, { out, given }) {
     const adapter = need(given.adapter as string | undefined, 'adapter');
     const folder = need(given.out as string | undefined, 'out', 'the folder of the merged model');
-    const o = resolve(names, given, await recordedOptions(adapter, given, out));
+    const o = resolve(names, given, await recordedOptions(adapter, names, given, out));
     const model = needModel(o.model);
     await using device = await openDevice(o, out);
     await using opened = await openModel(model, out);

@@ -58,9 +58,14 @@ export async function loadModel(
 const recorded = ['model', 'prompt', 'instruction', 'labels', 'maxLength', 'htmlBreaks'] as const;
 
 /**
- * What an adapter's `lorikeet.json` says about the options nobody gave; says which it takes and which differ.
+ * What an adapter's `lorikeet.json` says about the accepted options that nobody gave; says which it takes and which differ.
  */
-export async function recordedOptions(adapter: string | undefined, given: Given, out: Output): Promise<Given> {
+export async function recordedOptions(
+  adapter: string | undefined,
+  accepted: readonly OptionName[],
+  given: Given,
+  out: Output,
+): Promise<Given> {
   if (adapter === undefined) return {};
   await access(adapter);
   const record = await readSettings(adapter);
@@ -68,7 +73,7 @@ export async function recordedOptions(adapter: string | undefined, given: Given,
     out.warn(`${adapter} does not say how it was trained (no lorikeet.json): prompt and labels are the defaults`);
     return {};
   }
-  const known = recorded.filter((name) => record[name] !== undefined);
+  const known = recorded.filter((name) => accepted.includes(name) && record[name] !== undefined);
   const differs = (name: (typeof recorded)[number]): boolean =>
     given[name] !== undefined && JSON.stringify(given[name]) !== JSON.stringify(record[name]);
   const taken = known.filter((name) => given[name] === undefined);

@@ -81,7 +81,7 @@ export async function runValues(run: RunFolder, flags: Given, out: Output): Prom
   const fixed = adapterOptions.find((name) => given.adapter !== undefined && given[name] !== undefined);
   if (fixed) throw usageError(`--${flagName(fixed)}: the adapter ${given.adapter} brings its own`);
   const adapter = given.adapter as string | undefined;
-  const record = await recordedOptions(adapter, given, out);
+  const record = await recordedOptions(adapter, trainNames, given, out);
   if (adapter !== undefined) record.method = (await readAdapterSettings(adapter)).method;
   const values = resolve(trainNames, given, record, methodDefaults(resolve(trainNames, given, record))) as TrainValues;
   const unused = unusedOptions(values).filter((name) => given[name] !== undefined);

@@ -230,6 +230,7 @@ describe('the other commands', () => {
   it('merge: a folder that is a model with the adapter’s answers', () => {
     const merged = lorikeet(['merge', '--adapter', path('run', 'adapter'), '--out', path('merged'), '--json']);
     expect(merged.code).toBe(0);
+    expect(merged.stderr).toMatch(/^as recorded with the adapter: model$/m);
     const { largestDifference, largestLogit } = JSON.parse(merged.stdout);
     expect(largestDifference).toBeLessThan(1e-5 * largestLogit);
     const scores = (...args: string[]) => {
