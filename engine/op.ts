@@ -80,6 +80,11 @@ export interface OpDef<A = void> {
   view?(input: Spec, attrs: A): { element: number } | undefined;
   /** Exactly what `vjp` will read: some of the inputs and outputs. */
   save?(inputs: Tensor[], outputs: Tensor[], needs: boolean[]): Maybe<Tensor>[];
+  /**
+   * Cheaper to run again than to keep: where another op saves the result, what this one saved is kept in its place. Says
+   * which of `saved` are its inputs.
+   */
+  again?: readonly number[];
   /** One gradient per input that needs one. Summing over broadcast axes is the engine's work. */
   vjp?(g: Tensor, ctx: VjpContext<A>, needs: boolean[]): Maybe<Tensor>[];
   launch?(specs: Spec[], attrs: A, needs: boolean[]): Launch[];
@@ -300,8 +305,10 @@ export class Node {
   readonly needs: boolean[];
   readonly specs: Spec[];
   edges: Edge[];
-  saved: (Tensor | undefined)[];
   consumed = false;
+  /** Tensors, or the op that makes one again. */
+  #saved: (Tensor | Node | undefined)[];
+  #result: Tensor | undefined;
   #references = 1;
 
   constructor(def: AnyOp, attrs: unknown, inputs: Tensor[], needs: boolean[], saved: Maybe<Tensor>[]) {
@@ -310,8 +317,29 @@ export class Node {
     this.needs = needs;
     this.specs = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
     this.edges = inputs.map((t, i) => (needs[i] ? (t.node?.retain() ?? t) : undefined));
-    // Own handles on the same memory: a scope may close over the user's.
-    this.saved = saved.map((t) => (t ? t.view().persist() : undefined));
+    this.#saved = saved.map((t) => {
+      if (!t) return undefined;
+      if (t.node?.def.again && !t.node.consumed) return t.node.retain();
+      // An own handle on the same memory: a scope may close over the user's.
+      return t.view().persist();
+    });
+  }
+
+  /** What `vjp` reads. */
+  get saved(): (Tensor | undefined)[] {
+    return this.#saved.map((kept) => (kept instanceof Node ? kept.#again() : kept));
+  }
+
+  /** The op's result, computed once more and kept until the node is freed. */
+  #again(): Tensor {
+    if (!this.#result) {
+      const { saved } = this;
+      const inputs = (this.def.again as readonly number[]).map((i) => saved[i] as Tensor);
+      const [result, ...auxiliaries] = execute(this.def, inputs, this.attrs, this.needs);
+      for (const t of auxiliaries) t.dispose();
+      this.#result = result.persist();
+    }
+    return this.#result;
   }
 
   retain(): this {
@@ -334,9 +362,10 @@ export class Node {
   }
 
   #drop(): Node[] {
-    for (const t of this.saved) t?.dispose();
-    const inner = this.edges.filter((e) => e instanceof Node);
-    this.saved = [];
+    for (const kept of this.#saved) if (!(kept instanceof Node)) kept?.dispose();
+    const inner = [...this.edges, ...this.#saved].filter((e) => e instanceof Node);
+    this.#result?.dispose();
+    this.#saved = [];
     this.edges = [];
     this.consumed = true;
     return inner;

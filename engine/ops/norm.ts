@@ -119,7 +119,8 @@ const applyRmsNorm = op<NormAttrs>({
     }
   },
   define: ([x, w], { eps }) => cast(mul(normalized(cast(x), eps), w), computeDType(x.dtype)),
-  save: ([x, w], [, rstd], needs) => [x, needs[0] && w, rstd],
+  save: ([x, w], [, rstd]) => [x, w, rstd],
+  again: [0, 1],
   vjp: (g, { saved: [x, w, rstd], specs }, needs) => [
     needs[0] && applyRmsGrad([g, x, w, rstd], undefined),
     needs[1] && sumTo(mul(cast(g), mul(cast(x), rstd)), specs[1].shape),
