@@ -27,6 +27,8 @@ const PACK_ROWS: usize = 24;
 const MAX_COLUMNS: usize = 6 * COLUMNS;
 /// Elements of a thread's packed panels, at most.
 pub const MAX_PANELS: usize = MAX_COLUMNS * DEPTH;
+/// Rows of C in a chunk, at most: a block of the depth of their A stays in L2, where the next chunk finds it.
+const CHUNK_ROWS: usize = 3 * ROW_BLOCK;
 /// Chunks worth having, so that eight threads finish together even if one of them is held up.
 const CHUNKS: usize = 32;
 /// Multiply-adds that make a chunk worth a hand-off: a few microseconds.
@@ -66,18 +68,19 @@ impl Shape {
         (0..k).step_by(depth.max(1)).map(move |begin| (begin, depth.min(k - begin)))
     }
 
-    /// Columns of C in a chunk.
-    fn columns(&self) -> usize {
-        let groups = self.n.div_ceil(COLUMNS);
-        let wanted =
-            (self.batch * groups / CHUNKS).max(WORTHWHILE.div_ceil((self.m * self.k).max(1)).div_ceil(COLUMNS));
-        wanted.clamp(1, MAX_COLUMNS / COLUMNS) * COLUMNS
+    /// Parts that the rows are divided into: to fit CHUNK_ROWS, or because there are few columns. Each packs B anew, so
+    /// they are not small.
+    fn row_parts(&self) -> usize {
+        let few_columns = CHUNKS / (self.batch * self.n.div_ceil(COLUMNS)).max(1);
+        self.m.div_ceil(CHUNK_ROWS).max(few_columns).clamp(1, (self.m / ROW_BLOCK).max(1))
     }
 
-    /// Parts that the rows are divided into when there are few columns. Each packs B anew, so they are not small.
-    fn row_parts(&self) -> usize {
-        let wanted = CHUNKS / (self.batch * self.n.div_ceil(self.columns())).max(1);
-        wanted.clamp(1, (self.m / ROW_BLOCK).max(1))
+    /// Columns of C in a chunk.
+    fn columns(&self) -> usize {
+        let parts = self.row_parts();
+        let groups = self.batch * parts * self.n.div_ceil(COLUMNS) / CHUNKS;
+        let worthwhile = WORTHWHILE.div_ceil((self.m / parts * self.k).max(1)).div_ceil(COLUMNS);
+        groups.max(worthwhile).clamp(1, MAX_COLUMNS / COLUMNS) * COLUMNS
     }
 
     pub fn chunks(&self) -> usize {
