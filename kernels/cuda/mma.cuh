@@ -59,40 +59,68 @@ template <bool kInRows> struct MmaShared {
   }
 };
 
-/// One operand's way from global to shared memory. A thread moves two chunks of every tile.
+/// One operand's way from global to shared memory, tile after tile along k. A thread moves two chunks of each.
 template <bool kInRows, bool ASYNC, class Source> struct MmaOperand {
   typedef MmaShared<kInRows> Shared;
   Source source;
-  i32 first;
+  i32 first, k = 0;
   Packet<bf16, 8> fetched[2];
 
-  /// Begins to move the tile at k; ASYNC right to shared memory.
-  INLINE void fetch(i32 k, uint32_t shared) {
+  /// Begins to move the next tile.
+  INLINE void fetch(uint32_t) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       int2 at = Shared::place(threadIdx.x + i * 256);
       i32 row = (kInRows ? first : k) + at.x, column = (kInRows ? k : first) + at.y;
-      if constexpr (ASYNC) {
-        bool inside = row < source.rows && column < source.columns;
-        const bf16 *from = source.data + (inside ? row * (i64)source.columns + column : 0);
-        copyAsync(shared + Shared::offset(at.x, at.y), from, inside);
-      } else {
-        Four halves[2] = {source.at(row, column), source.at(row, column + 4)};
+      Four halves[2] = {source.at(row, column), source.at(row, column + 4)};
 #pragma unroll
-        for (int j = 0; j < 8; j++) fetched[i].at[j] = narrow<bf16>(halves[j / 4].at[j % 4]);
-      }
+      for (int j = 0; j < 8; j++) fetched[i].at[j] = narrow<bf16>(halves[j / 4].at[j % 4]);
     }
+    k += 32;
   }
-  /// Ends it, where fetch could not.
+  /// Ends it.
   INLINE void put(uint8_t *shared) const {
-    if constexpr (!ASYNC) {
 #pragma unroll
-      for (int i = 0; i < 2; i++) {
-        int2 at = Shared::place(threadIdx.x + i * 256);
-        *reinterpret_cast<uint4 *>(shared + Shared::offset(at.x, at.y)) = *reinterpret_cast<const uint4 *>(&fetched[i]);
-      }
+    for (int i = 0; i < 2; i++) {
+      int2 at = Shared::place(threadIdx.x + i * 256);
+      *reinterpret_cast<uint4 *>(shared + Shared::offset(at.x, at.y)) = *reinterpret_cast<const uint4 *>(&fetched[i]);
     }
   }
+};
+
+/// The same with cp.async: nothing passes through registers. Only k ends in zeros; rows and columns of the product beyond its edge, which
+/// nobody asks for, repeat the last chunk.
+template <bool kInRows> struct MmaOperand<kInRows, true, Stored<bf16>> {
+  typedef MmaShared<kInRows> Shared;
+  const bf16 *from[2];
+  i64 step;
+  /// Of k, from this thread's first chunk on.
+  i32 left;
+  uint32_t to;
+
+  INLINE MmaOperand(const Stored<bf16> &source, i32 first) {
+    int2 at = Shared::place(threadIdx.x);
+    to = Shared::offset(at.x, at.y);
+    left = kInRows ? source.columns - at.y : source.rows - at.x;
+    step = kInRows ? 32 : 32 * (i64)source.columns;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      at = Shared::place(threadIdx.x + i * 256);
+      i32 row = kInRows ? min(first + at.x, source.rows - 1) : at.x;
+      i32 column = kInRows ? at.y : min(first + at.y, source.columns - 8);
+      from[i] = source.data + row * (i64)source.columns + column;
+    }
+  }
+  INLINE void fetch(uint32_t shared) {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      // The second half of the tile is laid out as the first: 64 rows below it, or 16 of k.
+      copyAsync(shared + to + i * (Shared::BYTES / 2), from[i], left > (kInRows ? 0 : i * 16));
+      from[i] += step;
+    }
+    left -= 32;
+  }
+  INLINE void put(uint8_t *) const {}
 };
 
 /// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at addresses that are multiples of 16, with a multiple of 8 columns.
@@ -111,8 +139,8 @@ INLINE void product(Tile<bf16> tile, A a, B b, i32 M, i32 N, i32 K, Finish finis
 
   auto fetch = [&](int stage, i32 k) {
     if (k < K) {
-      left.fetch(k, base + stage * STAGE);
-      right.fetch(k, base + stage * STAGE + HALF);
+      left.fetch(base + stage * STAGE);
+      right.fetch(base + stage * STAGE + HALF);
     }
     if (ASYNC) commitCopies();
   };

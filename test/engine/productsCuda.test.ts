@@ -2,7 +2,6 @@
 import { afterAll, expect, test } from 'vitest';
 import { createCudaBackend } from '../../engine/backends/cuda.ts';
 import { createReferenceBackend, registry, scope, withBackend } from '../../engine/index.ts';
-
 import { type AnyOp, execute } from '../../engine/op.ts';
 import { seededGen } from '../support/gen.ts';
 import { checkParity, moved } from '../support/parity.ts';
