@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, freemem } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import type * as Kernels from '../../kernels/wasm/pkg/relaxed/lorikeet_kernels.js';
@@ -202,7 +202,7 @@ class Wasm implements WasmBackend {
   get memoryModel(): MemoryModel {
     const addresses = MAX_BYTES - this.#memory.buffer.byteLength;
     // As far as the system says: what its caches would give up counts, and so does a container's limit.
-    const machine = process.availableMemory();
+    const machine = (process.availableMemory ?? freemem)(); // Node before 20.13 has no such function
     return {
       capacity: Math.min(addresses, machine),
       holder: machine < addresses ? 'this machine' : undefined,
