@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { alignColumns } from '../cli/table.ts';
 
 /** Instruction sets that decide how fast arithmetic can be, as Linux names them. */
 const telling = /^(sse4_2|avx|avx2|fma|f16c|avx_vnni|avx512\w*|amx_\w+|asimd|asimddp|asimdhp|sve\w*|i8mm|bf16)$/;
@@ -51,15 +52,7 @@ export type Cell = string | number | undefined;
 export function printTable(headings: readonly string[], rows: readonly (readonly Cell[])[]): void {
   const text = rows.map((row) => row.map(format));
   const numeric = headings.map((_, k) => rows.some((row) => typeof row[k] === 'number'));
-  const widths = headings.map((h, k) => Math.max(h.length, ...text.map((row) => row[k].length)));
-  for (const row of [headings, ...text]) {
-    console.log(
-      row
-        .map((cell, k) => (numeric[k] ? cell.padStart(widths[k]) : cell.padEnd(widths[k])))
-        .join('  ')
-        .trimEnd(),
-    );
-  }
+  for (const line of alignColumns([headings, ...text], numeric)) console.log(line);
 }
 
 function format(cell: Cell): string {

@@ -8,6 +8,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { profileLines } from '../cli/profile.ts';
 import { machine, printMachine, printTable, writeJson } from './report.ts';
 import { type Measured, measure, type Settings, workloads } from './workloads.ts';
 
@@ -52,18 +53,7 @@ function inOwnProcess(workload: string): Measured {
 
 function print(m: Measured): void {
   console.log(`\nwhere the time of ${m.workload} goes (one ${m.unit}, with a clock around every op)`);
-  const total = m.ops.reduce((sum, op) => sum + op.ms, 0);
-  const shown = m.ops.filter((op) => op.ms > 0.005 * total);
-  printTable(
-    ['op', 'calls', 'ms', '%', 'GFLOP/s'],
-    shown.map((op) => [
-      op.name,
-      String(op.calls),
-      op.ms,
-      (100 * op.ms) / total,
-      (2e-6 * op.multiplyAdds) / op.ms || undefined,
-    ]),
-  );
+  for (const line of profileLines(m.ops)) console.log(line);
 }
 
 async function main(): Promise<void> {

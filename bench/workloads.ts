@@ -1,5 +1,5 @@
 // The workloads of `npm run bench:step`.
-import { memory, type Observer, Rng, resetPeak, withContext } from '../engine/index.ts';
+import { memory, Profile, type ProfileEntry, Rng, resetPeak, withContext } from '../engine/index.ts';
 import { generateBatch } from '../models/generate.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import { labelledRows, loadData } from '../peft/data.ts';
@@ -22,14 +22,6 @@ export interface Settings {
   sharePrefix: boolean;
 }
 
-/** Time and work of an op over one unit. */
-export interface OpTime {
-  name: string;
-  calls: number;
-  ms: number;
-  multiplyAdds: number;
-}
-
 export interface Measured {
   workload: string;
   /** What is timed: a step, a batch, an answer. */
@@ -47,7 +39,7 @@ export interface Measured {
   /** The most the process ever held, and the most its tensors did. */
   peakBytes: number;
   tensorBytes: number;
-  ops: OpTime[];
+  ops: ProfileEntry[];
 }
 
 /** A model with reviews. `run` does one unit and says how many tokens it computed. */
@@ -137,21 +129,6 @@ async function readReviews(s: Settings, tokenizer: Tokenizer): Promise<{ task: C
   return { task, reviews: task.examples(rows.slice(0, s.batch), true) };
 }
 
-/** Time by op while `run` runs. Ops that are made of others count by their parts. */
-async function timeByOp(run: () => Promise<unknown>): Promise<OpTime[]> {
-  const ops = new Map<string, OpTime>();
-  const observer: Observer = ({ def, specs, attrs, ms }) => {
-    if (!def.launch) return;
-    const op = ops.get(def.name) ?? { name: def.name, calls: 0, ms: 0, multiplyAdds: 0 };
-    ops.set(def.name, op);
-    op.calls++;
-    op.ms += ms;
-    op.multiplyAdds += def.cost(specs, attrs as never).multiplyAdds;
-  };
-  await withContext({ observer }, run);
-  return [...ops.values()].sort((a, b) => b.ms - a.ms);
-}
-
 /** Loads the model, runs one unit to warm up, `steps` that are timed, and one with a clock around every op. */
 export async function measure(workload: string, settings: Settings): Promise<Measured> {
   const session = await openSession(settings);
@@ -169,7 +146,8 @@ export async function measure(workload: string, settings: Settings): Promise<Mea
   // In KiB, by libuv's contract.
   const peakBytes = process.resourceUsage().maxRSS * 1024;
   const tensorBytes = memory().peakBytes;
-  const ops = await timeByOp(run);
+  const profile = new Profile();
+  await withContext({ observer: profile.observer }, run);
   const { backend } = session;
   await backend.close();
   return {
@@ -183,6 +161,6 @@ export async function measure(workload: string, settings: Settings): Promise<Mea
     longest: Math.max(...reviews.map(({ example: e }) => e.shared.length + e.prompt.length + e.answer.length)),
     peakBytes,
     tensorBytes,
-    ops,
+    ops: profile.entries(),
   };
 }

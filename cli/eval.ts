@@ -17,11 +17,13 @@ import { readData, reportCuts } from './data.ts';
 import { CliError } from './exit.ts';
 import { common, dataOptions, promptOptions, type Values } from './options.ts';
 import { type Output, percent, withInterval } from './output.ts';
+import { profiled } from './profile.ts';
 import { loadModel, needModel, openModel, recordedOptions } from './session.ts';
+import { alignColumns } from './table.ts';
 import { verb } from './verb.ts';
 
 const names = [
-  ...(['model', 'adapter', 'mode', 'out'] as const),
+  ...(['model', 'adapter', 'mode', 'out', 'profile'] as const),
   ...common,
   ...dataOptions,
   ...promptOptions,
@@ -122,9 +124,8 @@ function show(m: Metrics, labels: readonly string[], out: Output): void {
       ...columns.map((_, k) => String(m.confusion[c][k])),
     ]),
   ];
-  const widths = rows[0].map((_, k) => Math.max(...rows.map((row) => row[k].length)));
-  for (const row of rows)
-    out.line(row.map((cell, k) => (k === 0 ? cell.padEnd(widths[k]) : cell.padStart(widths[k]))).join('  '));
+  const numeric = rows[0].map((_, k) => k > 0);
+  for (const line of alignColumns(rows, numeric)) out.line(line);
 }
 
 export const evaluate = verb({
@@ -166,7 +167,7 @@ export const evaluate = verb({
     const started = performance.now();
     const results =
       o.mode === 'label' ? byLabel(peft, task, examples) : byGeneration(peft, task, examples, o, opened.tokenizer);
-    const predictions = await collect(results, rows.length, out);
+    const predictions = await profiled(o.profile, out, () => collect(results, rows.length, out));
     const seconds = (performance.now() - started) / 1000;
     const tokens = examples.reduce((n, { example }) => n + example.prompt.length, task.template.before.length);
 
@@ -181,6 +182,7 @@ export const evaluate = verb({
     const {
       config: _config,
       json: _json,
+      profile: _profile,
       ...settings
     } = { ...o, model, labels, device: device.reason, endScored: task.tokens.endScored };
     out.result({ ...result, reviewsPerSecond: rows.length / seconds, tokensPerSecond: tokens / seconds, settings });

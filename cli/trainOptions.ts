@@ -20,13 +20,13 @@ export const trainNames = [
   ...promptOptions,
   ...adapterOptions,
   ...(['epochs', 'batchSize', 'microBatch', 'lr', 'schedule', 'warmup', 'weightDecay', 'maxGradNorm'] as const),
-  ...(['evalEvery', 'saveEvery', 'keep', 'resume', 'recompute', 'sharePrefix'] as const),
+  ...(['evalEvery', 'saveEvery', 'keep', 'resume', 'recompute', 'sharePrefix', 'profile'] as const),
 ] as const;
 /** Their values, with those that method and preset decide. */
 export type TrainValues = Values<(typeof trainNames)[number]> & { lr: number };
 
 /** Options that a resumed run may be given anew: its numbers do not depend on them. */
-const free: readonly OptionName[] = ['device', 'threads', 'json', 'out', 'resume', 'config'];
+const free: readonly OptionName[] = ['device', 'threads', 'json', 'out', 'resume', 'config', 'profile'];
 
 /** Options whose default depends on method and preset. */
 function methodDefaults({ method, preset }: { method: 'lora' | 'prompt'; preset?: 'study' }): Given {

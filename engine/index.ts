@@ -27,6 +27,7 @@ export * from './ops/softmax.ts';
 export * from './ops/swiglu.ts';
 export * from './optim.ts';
 export { FlatParameters } from './parameters.ts';
+export { Profile, type ProfileEntry } from './profile.ts';
 export { philox4x32, Rng, type RngState } from './random.ts';
 export { recompute } from './recompute.ts';
 export * from './schedule.ts';

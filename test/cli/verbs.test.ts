@@ -144,6 +144,16 @@ describe('train', () => {
 });
 
 describe('eval', () => {
+  it('prints where the time went', () => {
+    const args = evalArgs('--model', path('model'), ...common, '--limit', '2');
+    expect(lorikeet(args).stdout).not.toContain('linear');
+    const { code, stdout } = lorikeet([...args, '--profile']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^profile: \d+\.\d of \d+\.\d s in ops$/m);
+    expect(stdout).toMatch(/^op +inputs +T +calls +ms +rate$/m);
+    expect(stdout).toMatch(/^linear +\[T, \d+\] .* \d+\.\d% +\d+\.\d GFLOP\/s$/m);
+  });
+
   it('prints exactly these keys as JSON, and a line for every row', () => {
     const predictions = path('predictions.jsonl');
     const { code, stdout, stderr } = lorikeet(

@@ -207,6 +207,7 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
     [1201, 9, 96],
     [130, 811, 416],
     [4, 999, 608],
+    [1160, 760, 32],
   ])('large products [%i, %i, %i]', async (M, N, K) => {
     const rng = new Rng(M);
     const [x, w] = [floats(M * K, rng), stored('q4_1', N, K, rng)];
