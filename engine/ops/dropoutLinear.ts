@@ -1,4 +1,4 @@
-import type { DType } from '../dtype.ts';
+import { computeDType, type DType } from '../dtype.ts';
 import { type Gen, type OpDef, op, type Spec } from '../op.ts';
 import { formatShape, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -6,6 +6,7 @@ import { masked, maskShape } from './dropout.ts';
 import { mul } from './elementwise.ts';
 import { linear } from './linear.ts';
 import { matmul } from './matmul.ts';
+import { cast } from './quant.ts';
 
 // y = s·dropout(x)·Aᵀ, as LoRA begins, and its gradients for x and A: of the three matrices each of these ops takes two
 // and makes the third. None of them holds the masked x.
@@ -90,7 +91,7 @@ function declare(
 const gradInput = declare(['y', 'a'], 'x', {
   name: 'dropoutLinearGradInput',
   doc: 's·dropout(g·A): the gradient of dropoutLinear for its input',
-  define: ([g, a, mask], { p, scale }) => mul(masked(matmul(g, a), mask, p), scale),
+  define: ([g, a, mask], { p, scale }) => mul(masked(matmul(g, cast(a, computeDType(g.dtype))), mask, p), scale),
 });
 
 const gradWeight = declare(['y', 'x'], 'a', {

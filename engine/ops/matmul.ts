@@ -1,4 +1,4 @@
-import type { ComputeDType } from '../dtype.ts';
+import { type ComputeDType, computeDType } from '../dtype.ts';
 import { elementsOf, op, type Spec } from '../op.ts';
 import { broadcastShapes, formatShape, type Shape, ShapeError, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -53,7 +53,7 @@ const applyMatmul = op<MatmulAttrs>({
   },
   save: ([a, b], _, needs) => [needs[1] && a, needs[0] && b],
   vjp: (gradient, { saved: [a, b], attrs: { transA = false, transB = false }, specs }, needs): (Tensor | false)[] => {
-    const g = cast(gradient, specs[0].dtype as ComputeDType);
+    const g = cast(gradient, computeDType(specs[0].dtype));
     return [
       needs[0] && (transA ? matmul(b, g, { transA: transB, transB: true }) : matmul(g, b, { transB: !transB })),
       needs[1] && (transB ? matmul(g, a, { transA: true, transB: transA }) : matmul(a, g, { transA: !transA })),

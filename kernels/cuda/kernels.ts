@@ -13,11 +13,11 @@ import { reduce } from './reduce.ts';
 import { rope } from './rope.ts';
 import { softmax } from './softmax.ts';
 import { swiglu } from './swiglu.ts';
+import { dropoutLinear } from './dropoutLinear.ts';
 import type { Family } from './table.ts';
 
 /** Every kernel, by the name of the .cu file that holds its entries. */
-export const families: Readonly<Record<string, Family>> = {
-  attention,
+export const families: Readonly<Record<string, Family>> = { dropoutLinear, attention,
   elementwise,
   gather,
   linear,
