@@ -95,7 +95,7 @@ function pairSection(title: string, part: Pairs, sides: [string, string]): strin
   const lines = [
     `### ${title}`,
     '',
-    `${pairs.length} pairs of ${steps} × ${batch} reviews, at most ${part.maxLength} tokens of a review.`,
+    `${pairs.length} pair${pairs.length > 1 ? 's' : ''} of ${steps} × ${batch} reviews, at most ${part.maxLength} tokens of a review.`,
     '',
     table(
       ['side', 'with', 'reviews/s', 'min – max', 'tokens/s', 'tokens of all reviews', 'rows computed a review'],
