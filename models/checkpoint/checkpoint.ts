@@ -16,7 +16,7 @@ export interface Checkpoint {
   readonly config: LlamaConfig;
   /** Exactly the tensors of `expectedTensors(config)`. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** One tensor's bytes as stored (see `byteLength`), read now: nothing is cached. */
+  /** One tensor's bytes as stored (see `byteLength`), read now: nothing is cached, the caller may free them. */
   read(name: string): Promise<Uint8Array>;
   /** The tokenizer beside or inside the checkpoint. */
   tokenizer(): Promise<Tokenizer>;
