@@ -28,13 +28,24 @@ INLINE Four times(f32 s, const Four &x) {
   return four([&](int j) { return s * x.at[j]; });
 }
 
+template <class Y> INLINE auto writeScaled(Y *y, i32 columns, f32 s) {
+  return [=](i32 row, i32 column, const Four &sums) {
+    storeFour(y + row * (i64)columns + column, times(s, sums), columns - column);
+  };
+}
+
 #define DROPOUT_LINEAR(T, _)                                                                                           \
   ENTRY(Tile<T>::THREADS)                                                                                              \
-  dropoutLinear_##T(T *y, const T *x, const f32 *a, const uint32_t *mask, i32 rows, i32 K, i32 r, f32 s) {             \
+  dropoutLinear_##T(T *y, const T *x, const f32 *a, const uint32_t *mask, f32 *partial, i32 rows, i32 K, i32 r,        \
+                    i32 chunk, f32 s) {                                                                                \
     Masked<T> masked{{x, rows, K}, {mask, K}};                                                                         \
-    product<true, true>(Tile<T>(rows, r), masked, Stored<f32>{a, r, K}, rows, r, K, [=](i32 t, i32 j, Four sums) {     \
-      storeFour(y + t * (i64)r + j, times(s, sums), r - j);                                                            \
-    });                                                                                                                \
+    partOfProduct<true, true>(Tile<T>(rows, r), masked, Stored<f32>{a, r, K}, rows, r, K, partial, chunk,              \
+                              writeScaled(y, r, s));                                                                   \
+  }                                                                                                                    \
+  ENTRY(256)                                                                                                           \
+  dropoutLinear_##T##_total(T *y, const T *, const f32 *, const uint32_t *, const f32 *partial, i32 rows, i32 r,       \
+                            i32 parts, f32 s) {                                                                        \
+    total(partial, rows, r, parts, writeScaled(y, r, s));                                                              \
   }                                                                                                                    \
   ENTRY(Tile<T>::THREADS)                                                                                              \
   dropoutLinearGradInput_##T(T *dx, const T *g, const f32 *a, const uint32_t *mask, i32 rows, i32 K, i32 r, f32 s) {   \
@@ -44,10 +55,15 @@ INLINE Four times(f32 s, const Four &x) {
     });                                                                                                                \
   }                                                                                                                    \
   ENTRY(Tile<T>::THREADS)                                                                                              \
-  dropoutLinearGradWeight_##T(f32 *da, const T *g, const T *x, const uint32_t *mask, i32 rows, i32 K, i32 r, f32 s) {  \
+  dropoutLinearGradWeight_##T(f32 *da, const T *g, const T *x, const uint32_t *mask, f32 *partial, i32 rows, i32 K,    \
+                              i32 r, i32 chunk, f32 s) {                                                               \
     Masked<T> masked{{x, rows, K}, {mask, K}};                                                                         \
-    product<false, false>(Tile<T>(r, K), Stored<T>{g, rows, r}, masked, r, K, rows, [=](i32 j, i32 k, Four sums) {     \
-      storeFour(da + j * (i64)K + k, times(s, sums), K - k);                                                           \
-    });                                                                                                                \
+    partOfProduct<false, false>(Tile<T>(r, K), Stored<T>{g, rows, r}, masked, r, K, rows, partial, chunk,              \
+                                writeScaled(da, K, s));                                                                \
+  }                                                                                                                    \
+  ENTRY(256)                                                                                                           \
+  dropoutLinearGradWeight_##T##_total(f32 *da, const T *, const T *, const uint32_t *, const f32 *partial, i32 r,      \
+                                      i32 K, i32 parts, f32 s) {                                                       \
+    total(partial, r, K, parts, writeScaled(da, K, s));                                                                \
   }
 COMPUTE_TYPES(DROPOUT_LINEAR, )

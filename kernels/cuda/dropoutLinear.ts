@@ -1,13 +1,28 @@
-import { tiles } from './matmul.ts';
-import { computeTypes, each, type Family, single } from './table.ts';
+import { inParts, type Product, partialBytes, whole } from './gemm.ts';
+import { type Call, computeTypes, type Family, type Kernel } from './table.ts';
 
-const typeOf = (name: string): string => name.slice(name.indexOf('_') + 1);
+/** A product with few outputs, of which each sums many. */
+function long(entry: string, sizes: (call: Call) => Product): Kernel {
+  return {
+    scratchBytes: (call) => partialBytes(sizes(call)),
+    phases: (call) => {
+      const p = sizes(call);
+      return inParts(p, [entry, call.ints], [`${entry}_total`, [p.M, p.N]]);
+    },
+  };
+}
 
-/** A block for a tile of the output. ints: T, K, r; work: columns and rows of the output */
-const product = single((name, { work: [columns, rows] }) => tiles(name, typeOf(name), rows, columns));
-
-export const dropoutLinear: Family = each(
-  ['dropoutLinear', 'dropoutLinearGradInput', 'dropoutLinearGradWeight'],
-  computeTypes,
-  product,
+/** ints: T, K, r */
+export const dropoutLinear: Family = Object.fromEntries(
+  computeTypes.flatMap((type): [string, Kernel][] => [
+    [`dropoutLinear_${type}`, long(`dropoutLinear_${type}`, ({ ints: [T, K, r] }) => ({ type, M: T, N: r, K }))],
+    [
+      `dropoutLinearGradInput_${type}`,
+      { phases: ({ ints: [T, K, r] }) => [whole(`dropoutLinearGradInput_${type}`, { type, M: T, N: K, K: r })] },
+    ],
+    [
+      `dropoutLinearGradWeight_${type}`,
+      long(`dropoutLinearGradWeight_${type}`, ({ ints: [T, K, r] }) => ({ type, M: r, N: K, K: T })),
+    ],
+  ]),
 );

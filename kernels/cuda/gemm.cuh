@@ -76,10 +76,26 @@ template <bool kInRows, class Source> struct Operand {
   }
 };
 
+/// x[0 … count) in type T.
+template <class T> INLINE void storeFour(T *y, const Four &x, i32 count) {
+  Packet<T, 4> out;
+#pragma unroll
+  for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(x.at[j]);
+  store<4>(y, out, count);
+}
+
+/// Some of k. `begin` is a multiple of 32, and so is `end` unless it is K.
+struct Range {
+  i32 begin, end;
+
+  INLINE Range(i32 K) : begin(0), end(K) {}
+  INLINE Range(i32 begin, i32 end) : begin(begin), end(end) {}
+};
+
 /// The tile of A·B that is this block's: finish(m, n, sums of C[m, n … n + 3]) for all m < M, n < N in it, n a multiple of 4.
 /// A and B have `at(row, column)`, four numbers as they are stored.
 template <bool aKInRows, bool bKInRows, bool = false, class A, class B, class Finish>
-INLINE void product(Tile<f32> tile, A a, B b, i32 M, i32 N, i32 K, Finish finish) {
+INLINE void product(Tile<f32> tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
   typedef Operand<aKInRows, A> Left;
   typedef Operand<bKInRows, B> Right;
   constexpr int DEPTH = Left::DEPTH;
@@ -99,13 +115,13 @@ INLINE void product(Tile<f32> tile, A a, B b, i32 M, i32 N, i32 K, Finish finish
     right.put(bs[stage]);
     __syncthreads();
   };
-  if (K > 0) {
-    fetch(0);
+  if (range.begin < range.end) {
+    fetch(range.begin);
     put(0);
   }
   int stage = 0;
-  for (i32 k = 0; k < K; k += DEPTH, stage ^= 1) {
-    bool more = k + DEPTH < K;
+  for (i32 k = range.begin; k < range.end; k += DEPTH, stage ^= 1) {
+    bool more = k + DEPTH < range.end;
     if (more) fetch(k + DEPTH);
 #pragma unroll
     for (int d = 0; d < DEPTH; d++) {
@@ -126,10 +142,25 @@ INLINE void product(Tile<f32> tile, A a, B b, i32 M, i32 N, i32 K, Finish finish
   }
 }
 
-/// x[0 … count) in type T.
-template <class T> INLINE void storeFour(T *y, const Four &x, i32 count) {
-  Packet<T, 4> out;
-#pragma unroll
-  for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(x.at[j]);
-  store<4>(y, out, count);
+/// `product` where there are too few tiles to keep a GPU busy: the grid's y-th row of blocks sums `chunk` of k into the y-th matrix of `partial`,
+/// which `total` adds up in that order. With one row it is a product like others.
+template <bool aKInRows, bool bKInRows, bool ASYNC = false, class Tile, class A, class B, class Finish>
+INLINE void partOfProduct(Tile tile, A a, B b, i32 M, i32 N, i32 K, f32 *partial, i32 chunk, Finish finish) {
+  i32 begin = blockIdx.y * chunk;
+  Range range(begin, K - begin > chunk ? begin + chunk : K);
+  partial += blockIdx.y * (i64)M * N;
+  product<aKInRows, bKInRows, ASYNC>(tile, a, b, M, N, range, [=](i32 m, i32 n, const Four &sums) {
+    if (gridDim.y == 1) finish(m, n, sums);
+    else storeFour(partial + m * (i64)N + n, sums, N - n);
+  });
+}
+
+template <class Finish> INLINE void total(const f32 *partial, i32 M, i32 N, i32 parts, Finish finish) {
+  i32 perRow = (N + 3) / 4;
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (i64)M * perRow) return;
+  i32 m = (i32)(i / perRow), n = (i32)(i % perRow) * 4;
+  Four sums{};
+  for (i32 part = 0; part < parts; part++) sums = plus(sums, load<4>(partial + (part * (i64)M + m) * N + n, N - n));
+  finish(m, n, sums);
 }

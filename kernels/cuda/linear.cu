@@ -29,30 +29,47 @@ INLINE void gemv(T *y, const T *x, const W *w, const f32 *bias, i32 M, i32 N, i3
   }
 }
 
-/// y = x·Wᵀ (+ bias). `wide` is the weight in type T, null where it is stored so.
-template <bool ASYNC, class T>
-INLINE void linear(T *y, const T *x, const T *w, const f32 *bias, const T *wide, i32 M, i32 N, i32 K, i32 hasBias) {
-  Stored<T> weight{wide ? wide : w, N, K};
-  product<true, true, ASYNC>(Tile<T>(M, N), Stored<T>{x, M, K}, weight, M, N, K, [=](i32 m, i32 n, Four sums) {
+/// What precedes partial sums in scratch memory: a widened weight, in units of 256 bytes, or nothing.
+struct Scratch {
+  uint8_t *data;
+  i32 units;
+
+  template <class T> INLINE const T *weight(const T *stored) const { return units ? (const T *)data : stored; }
+  INLINE f32 *partial() const { return (f32 *)(data + units * 256LL); }
+};
+
+template <class T> INLINE auto writeLinear(T *y, const f32 *bias, i32 N, i32 hasBias) {
+  return [=](i32 m, i32 n, Four sums) {
     if (hasBias) sums = plus(sums, load<4>(bias + n, N - n));
     storeFour(y + m * (i64)N + n, sums, N - n);
-  });
+  };
+}
+/// y = x·Wᵀ (+ bias)
+template <bool ASYNC, class T>
+INLINE void linear(T *y, const T *x, const T *w, const f32 *bias, Scratch scratch, i32 M, i32 N, i32 K, i32 hasBias,
+                   i32 chunk) {
+  Stored<T> weight{scratch.weight(w), N, K};
+  partOfProduct<true, true, ASYNC>(Tile<T>(M, N), Stored<T>{x, M, K}, weight, M, N, K, scratch.partial(), chunk,
+                                   writeLinear(y, bias, N, hasBias));
 }
 
-/// y += x·Wᵀ
+template <class T> INLINE auto writeGradInput(T *dx, i32 K) {
+  return [=](i32 m, i32 k, const Four &sums) { storeFour(dx + m * (i64)K + k, sums, K - k); };
+}
+/// dx = g·W
+template <bool ASYNC, class T>
+INLINE void gradInput(T *dx, const T *g, const T *w, Scratch scratch, i32 M, i32 N, i32 K, i32 chunk) {
+  Stored<T> weight{scratch.weight(w), N, K};
+  partOfProduct<true, false, ASYNC>(Tile<T>(M, K), Stored<T>{g, M, N}, weight, M, K, N, scratch.partial(), chunk,
+                                    writeGradInput(dx, K));
+}
+
+/// y += x·Wᵀ, few k. `wide` is the weight in type T, null where it is stored so.
 template <bool ASYNC, class T> INLINE void linearAdd(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {
   Stored<T> weight{wide ? wide : w, N, K};
   product<true, true, ASYNC>(Tile<T>(M, N), Stored<T>{x, M, K}, weight, M, N, K, [=](i32 m, i32 n, Four sums) {
     T *at = y + m * (i64)N + n;
     storeFour(at, plus(loadFour(at, 0, N - n), sums), N - n);
-  });
-}
-
-/// dx = g·W
-template <bool ASYNC, class T> INLINE void gradInput(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {
-  Stored<T> weight{wide ? wide : w, N, K};
-  product<true, false, ASYNC>(Tile<T>(M, K), Stored<T>{g, M, N}, weight, M, K, N, [=](i32 m, i32 k, Four sums) {
-    storeFour(dx + m * (i64)K + k, sums, K - k);
   });
 }
 
@@ -68,21 +85,35 @@ template <bool ASYNC, class T> INLINE void gradInput(T *dx, const T *g, const T 
   ENTRY(256) linearGradInput_##T##_##W##_widen(T *, const T *, const W *w, T *wide, i32 n) { copyAll(wide, w, n); }
 #define PRODUCTS(T, SUFFIX, ASYNC)                                                                                     \
   ENTRY(Tile<T>::THREADS)                                                                                              \
-  linear_##T##SUFFIX(T *y, const T *x, const T *w, const f32 *bias, const T *wide, i32 M, i32 N, i32 K, i32 hasBias) { \
-    linear<ASYNC>(y, x, w, bias, wide, M, N, K, hasBias);                                                              \
+  linear_##T##SUFFIX(T *y, const T *x, const T *w, const f32 *bias, uint8_t *scratch, i32 M, i32 N, i32 K,             \
+                     i32 hasBias, i32 units, i32 chunk) {                                                              \
+    linear<ASYNC>(y, x, w, bias, {scratch, units}, M, N, K, hasBias, chunk);                                           \
   }                                                                                                                    \
   ENTRY(Tile<T>::THREADS) linearAdd_##T##SUFFIX(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {    \
     linearAdd<ASYNC>(y, x, w, wide, M, N, K);                                                                          \
   }                                                                                                                    \
   ENTRY(Tile<T>::THREADS)                                                                                              \
-  linearGradInput_##T##SUFFIX(T *dx, const T *g, const T *w, const T *wide, i32 M, i32 N, i32 K) {                     \
-    gradInput<ASYNC>(dx, g, w, wide, M, N, K);                                                                         \
+  linearGradInput_##T##SUFFIX(T *dx, const T *g, const T *w, uint8_t *scratch, i32 M, i32 N, i32 K, i32 units,         \
+                              i32 chunk) {                                                                             \
+    gradInput<ASYNC>(dx, g, w, {scratch, units}, M, N, K, chunk);                                                      \
+  }
+#define TOTALS(T)                                                                                                      \
+  ENTRY(256)                                                                                                           \
+  linear_##T##_total(T *y, const T *, const T *, const f32 *bias, uint8_t *scratch, i32 M, i32 N, i32, i32 hasBias,    \
+                     i32 units, i32 parts) {                                                                           \
+    total(Scratch{scratch, units}.partial(), M, N, parts, writeLinear(y, bias, N, hasBias));                           \
+  }                                                                                                                    \
+  ENTRY(256)                                                                                                           \
+  linearGradInput_##T##_total(T *dx, const T *, const T *, uint8_t *scratch, i32 M, i32, i32 K, i32 units,             \
+                              i32 parts) {                                                                             \
+    total(Scratch{scratch, units}.partial(), M, K, parts, writeGradInput(dx, K));                                      \
   }
 WEIGHT_TYPES(GEMV, f32)
 BLOCK_TYPES(WIDEN, f32)
 WIDEN(f32, f16)
 WIDEN(f32, bf16)
 PRODUCTS(f32, , false)
+TOTALS(f32)
 #if SM >= 80
 WEIGHT_TYPES(GEMV, bf16)
 BLOCK_TYPES(WIDEN, bf16)
@@ -90,5 +121,6 @@ WIDEN(bf16, f16)
 WIDEN(bf16, f32)
 PRODUCTS(bf16, , false)
 PRODUCTS(bf16, _async, true)
+TOTALS(bf16)
 ENTRY(256) linearAdd_bf16_f32_widen(bf16 *, const bf16 *, const f32 *w, bf16 *wide, i32 n) { copyAll(wide, w, n); }
 #endif

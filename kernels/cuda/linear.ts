@@ -1,33 +1,54 @@
-import { tiles } from './matmul.ts';
-import { type Call, ceilDiv, computeTypes, type Family, type Kernel, threads, weightTypes } from './table.ts';
+import { inParts, type Product, partialBytes, whole } from './gemm.ts';
+import {
+  type Call,
+  ceilDiv,
+  computeTypes,
+  type Family,
+  type Kernel,
+  type Phase,
+  threads,
+  weightTypes,
+} from './table.ts';
+
+type Compute = Product['type'];
 
 /** Rows up to which a product reads the weight as it is stored. */
 const GEMV_ROWS = 8;
 
-/**
- * A product with a weight of N × K, which is widened into scratch memory where it has another type than the activations.
- * @param columns widths of the output and of the operand that is no weight
- */
-function widening(entry: string, T: string, W: string, columns: (call: Call) => [to: number, from: number]): Kernel {
-  const widened = T !== W;
-  const bytes = T === 'f32' ? 4 : 2;
-  const elements = ({ ints: [, N, K] }: Call): number => N * K;
+const elements = ({ ints: [, N, K] }: Call): number => N * K;
+/** Bytes of the weight in the activations' type, which it is widened to where it has another one. */
+const wideBytes = (T: Compute, W: string, call: Call): number => (T === W ? 0 : elements(call) * (T === 'f32' ? 4 : 2));
+
+function widen(op: string, T: Compute, W: string, call: Call): Phase[] {
+  return T === W ? [] : [threads(`${op}_${T}_${W}_widen`, ceilDiv(elements(call), 4), [elements(call)])];
+}
+
+/** Rows of all operands are whole packets of 16 bytes, and begin at multiples of it. */
+const inPackets = (T: Compute, alignment: number, ...columns: number[]): boolean =>
+  T === 'bf16' && alignment >= 16 && columns.every((n) => n % 8 === 0);
+
+/** ints: rows, N, K and what else the op has */
+function product(op: string, T: Compute, W: string, sizes: (call: Call) => Product): Kernel {
+  /** Units of 256 bytes, as linear.cu's `Scratch` counts them. */
+  const wideUnits = (call: Call): number => ceilDiv(wideBytes(T, W, call), 256);
   return {
-    scratchBytes: (call) => (widened ? bytes * elements(call) : 0),
+    scratchBytes: (call) => {
+      const partial = partialBytes(sizes(call));
+      return partial > 0 ? 256 * wideUnits(call) + partial : wideBytes(T, W, call);
+    },
     phases: (call, { alignment }) => {
-      const [to, from] = columns(call);
-      const inPackets = alignment >= 16 && from % 8 === 0 && call.ints[2] % 8 === 0;
-      return [
-        ...(widened ? [threads(`${entry}_${W}_widen`, ceilDiv(elements(call), 4), [elements(call)])] : []),
-        tiles(T === 'bf16' && inPackets ? `${entry}_async` : entry, T, call.ints[0], to),
-      ];
+      const p = sizes(call);
+      const entry = `${op}_${T}`;
+      const ints = [...call.ints, wideUnits(call)];
+      const suffix = inPackets(T, alignment, p.K, call.ints[2]) ? '_async' : '';
+      return [...widen(op, T, W, call), ...inParts(p, [`${entry}${suffix}`, ints], [`${entry}_total`, ints])];
     },
   };
 }
 
 /** ints: rows, N, K, whether there is a bias */
-function forward(T: string, W: string): Kernel {
-  const many = widening(`linear_${T}`, T, W, ({ ints: [, N, K] }) => [N, K]);
+function forward(T: Compute, W: string): Kernel {
+  const many = product('linear', T, W, ({ ints: [M, N, K] }) => ({ type: T, M, N, K }));
   const few = ({ ints: [rows] }: Call): boolean => rows <= GEMV_ROWS;
   return {
     scratchBytes: (call) => (few(call) ? 0 : (many.scratchBytes?.(call) ?? 0)),
@@ -38,12 +59,26 @@ function forward(T: string, W: string): Kernel {
   };
 }
 
+/** ints: rows, N, K */
+const gradInput = (T: Compute, W: string): Kernel =>
+  product('linearGradInput', T, W, ({ ints: [M, N, K] }) => ({ type: T, M, N: K, K: N }));
+
+/** ints: rows, N, K */
+const add = (T: Compute): Kernel => ({
+  scratchBytes: (call) => wideBytes(T, 'f32', call),
+  phases: (call, { alignment }) => {
+    const [M, N, K] = call.ints;
+    const entry = `linearAdd_${T}${inPackets(T, alignment, K) ? '_async' : ''}`;
+    return [...widen('linearAdd', T, 'f32', call), whole(entry, { type: T, M, N, K })];
+  },
+});
+
 export const linear: Family = Object.fromEntries(
   computeTypes.flatMap((T) => [
-    [`linearAdd_${T}`, widening(`linearAdd_${T}`, T, 'f32', ({ ints: [, N, K] }) => [N, K])],
+    [`linearAdd_${T}`, add(T)],
     ...weightTypes.flatMap((W): [string, Kernel][] => [
       [`linear_${T}_${W}`, forward(T, W)],
-      [`linearGradInput_${T}_${W}`, widening(`linearGradInput_${T}`, T, W, ({ ints: [, N, K] }) => [K, N])],
+      [`linearGradInput_${T}_${W}`, gradInput(T, W)],
     ]),
   ]),
 );

@@ -1,20 +1,18 @@
-import { ceilDiv, type Family, type Kernel, type Phase } from './table.ts';
-
-/** gemm.cuh, mma.cuh: `Tile<T>`. */
-const shapes = { f32: { tile: 64, threads: 128 }, bf16: { tile: 128, threads: 256 } };
-
-/** A block for each tile of `batches` × [M, N]. */
-export function tiles(entry: string, type: string, M: number, N: number, batches = 1, ints?: readonly number[]): Phase {
-  const { tile, threads } = shapes[type as keyof typeof shapes];
-  return { entry, grid: [batches * ceilDiv(M, tile) * ceilDiv(N, tile), 1, 1], block: [threads, 1, 1], ints };
-}
+import { inParts, type Product, partialBytes } from './gemm.ts';
+import type { Call, Family, Kernel } from './table.ts';
 
 /** ints: batches, M, N, K, transA, transB, elements between matrices of A and of B */
-const product = (T: string, name: string): Kernel => ({
-  phases: ({ ints: [batches, M, N, K, transA, transB, strideA, strideB] }) => [
-    tiles(`${name}_${transA ? 't' : 'n'}${transB ? 't' : 'n'}`, T, M, N, batches, [M, N, K, strideA, strideB]),
-  ],
-});
+function product(type: Product['type'], name: string): Kernel {
+  const sizes = ({ ints: [batches, M, N, K] }: Call): Product => ({ type, M, N, K, batches });
+  return {
+    scratchBytes: (call) => partialBytes(sizes(call)),
+    phases: (call) => {
+      const [, M, N, K, transA, transB, strideA, strideB] = call.ints;
+      const entry = `${name}_${transA ? 't' : 'n'}${transB ? 't' : 'n'}`;
+      return inParts(sizes(call), [entry, [M, N, K, strideA, strideB]], [`${name}_total`, [M, N]]);
+    },
+  };
+}
 
 export const matmul: Family = {
   matmul_f32: product('f32', 'matmul_f32'),

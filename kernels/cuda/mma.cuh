@@ -63,8 +63,10 @@ template <bool kInRows> struct MmaShared {
 template <bool kInRows, bool ASYNC, class Source> struct MmaOperand {
   typedef MmaShared<kInRows> Shared;
   Source source;
-  i32 first, k = 0;
+  i32 first, k;
   Packet<bf16, 8> fetched[2];
+
+  INLINE MmaOperand(const Source &source, i32 first, i32 k) : source(source), first(first), k(k) {}
 
   /// Begins to move the next tile.
   INLINE void fetch(uint32_t) {
@@ -98,17 +100,17 @@ template <bool kInRows> struct MmaOperand<kInRows, true, Stored<bf16>> {
   i32 left;
   uint32_t to;
 
-  INLINE MmaOperand(const Stored<bf16> &source, i32 first) {
+  INLINE MmaOperand(const Stored<bf16> &source, i32 first, i32 k) {
     int2 at = Shared::place(threadIdx.x);
     to = Shared::offset(at.x, at.y);
-    left = kInRows ? source.columns - at.y : source.rows - at.x;
+    left = (kInRows ? source.columns - at.y : source.rows - at.x) - k;
     step = kInRows ? 32 : 32 * (i64)source.columns;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       at = Shared::place(threadIdx.x + i * 256);
       i32 row = kInRows ? min(first + at.x, source.rows - 1) : at.x;
       i32 column = kInRows ? at.y : min(first + at.y, source.columns - 8);
-      from[i] = source.data + row * (i64)source.columns + column;
+      from[i] = source.data + row * (i64)source.columns + column + k / 32 * step;
     }
   }
   INLINE void fetch(uint32_t shared) {
@@ -125,37 +127,37 @@ template <bool kInRows> struct MmaOperand<kInRows, true, Stored<bf16>> {
 
 /// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at addresses that are multiples of 16, with a multiple of 8 columns.
 template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish>
-INLINE void product(Tile<bf16> tile, A a, B b, i32 M, i32 N, i32 K, Finish finish) {
+INLINE void product(Tile<bf16> tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
   constexpr int STAGES = 3, DEPTH = 32;
   typedef MmaOperand<aKInRows, ASYNC, A> Left;
   typedef MmaOperand<bKInRows, ASYNC, B> Right;
   constexpr int HALF = Left::Shared::BYTES, STAGE = 2 * HALF;
   __shared__ alignas(128) uint8_t shared[STAGES * STAGE];
   uint32_t base = sharedAddress(shared);
-  Left left{a, tile.m};
-  Right right{b, tile.n};
+  Left left(a, tile.m, range.begin);
+  Right right(b, tile.n, range.begin);
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, m = warp % 2 * 64, n = warp / 2 * 32;
   f32 sums[4][4][4] = {};
 
   auto fetch = [&](int stage, i32 k) {
-    if (k < K) {
+    if (k < range.end) {
       left.fetch(base + stage * STAGE);
       right.fetch(base + stage * STAGE + HALF);
     }
     if (ASYNC) commitCopies();
   };
   auto put = [&](int stage, i32 k) {
-    if (k >= K) return;
+    if (k >= range.end) return;
     left.put(shared + stage * STAGE);
     right.put(shared + stage * STAGE + HALF);
   };
 #pragma unroll
   for (int stage = 0; stage < STAGES - 1; stage++) {
-    fetch(stage, stage * DEPTH);
-    put(stage, stage * DEPTH);
+    fetch(stage, range.begin + stage * DEPTH);
+    put(stage, range.begin + stage * DEPTH);
   }
   int stage = 0, next = STAGES - 1;
-  for (i32 k = 0; k < K; k += DEPTH) {
+  for (i32 k = range.begin; k < range.end; k += DEPTH) {
     // The next tile is there, and nobody reads the one before this any more, whose place is filled now.
     if (ASYNC) waitForCopies<STAGES - 2>();
     __syncthreads();
