@@ -46,7 +46,8 @@ const applyMask = op<DropoutAttrs & { columns: number }>({
   },
   launch: ([, { shape }], { p, module, columns }) => {
     const [T, words] = maskShape(shape[0], columns);
-    const ints = [T, columns, module, threshold(p)];
+    // As a pattern of bits.
+    const ints = [T, columns, module, threshold(p) | 0];
     return [{ kernel: 'dropoutMask_i32', outputs: [0], inputs: [0, 1], ints, work: [words, T, 1] }];
   },
   dtypes: [['i32', 'i32']],
@@ -115,9 +116,9 @@ const applyMasked = op<MaskedAttrs>({
   },
   dtypes: [['f32', 'i32']],
   activations: [0],
-  sample: (gen) => {
+  sample: (gen, [dtype]) => {
     const [T, C] = [gen.dim(9, { zero: true }), gen.dim(65, { zero: true })];
-    return [[gen.tensor([T, C]), gen.ints(maskShape(T, C), -(2 ** 31), 2 ** 31 - 1)], { p: 0.1 }];
+    return [[gen.tensor([T, C], { dtype }), gen.ints(maskShape(T, C), -(2 ** 31), 2 ** 31 - 1)], { p: 0.1 }];
   },
   bench: () => [
     [

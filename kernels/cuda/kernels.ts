@@ -1,4 +1,6 @@
 import { attention } from './attention.ts';
+import { dropout } from './dropout.ts';
+import { dropoutLinear } from './dropoutLinear.ts';
 import { elementwise } from './elementwise.ts';
 import { gather } from './gather.ts';
 import { linear } from './linear.ts';
@@ -13,11 +15,13 @@ import { reduce } from './reduce.ts';
 import { rope } from './rope.ts';
 import { softmax } from './softmax.ts';
 import { swiglu } from './swiglu.ts';
-import { dropoutLinear } from './dropoutLinear.ts';
 import type { Family } from './table.ts';
 
 /** Every kernel, by the name of the .cu file that holds its entries. */
-export const families: Readonly<Record<string, Family>> = { dropoutLinear, attention,
+export const families: Readonly<Record<string, Family>> = {
+  attention,
+  dropout,
+  dropoutLinear,
   elementwise,
   gather,
   linear,
