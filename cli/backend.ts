@@ -1,6 +1,8 @@
 import type { MemoryModel } from '../engine/backends/rehearsal.ts';
 import {
+  assertComputes,
   type Backend,
+  type ComputeDType,
   createCudaBackend,
   createReferenceBackend,
   createWasmBackend,
@@ -13,6 +15,8 @@ import type { Output } from './output.ts';
 
 export interface Device extends AsyncDisposable {
   backend: Backend;
+  /** Type of a model's activations on it. */
+  dtype: ComputeDType;
   /** What was taken and why, in one line. */
   reason: string;
   /** What a result depends on beside its inputs: resuming under another is not bit for bit. */
@@ -26,16 +30,26 @@ export interface Device extends AsyncDisposable {
  * @throws CliError when it is not there
  */
 export async function openDevice(
-  { device, threads }: { device: DeviceName; threads?: number },
+  { device, threads, compute = 'float32' }: { device: DeviceName; threads?: number; compute?: 'float32' | 'bfloat16' },
   out: Output,
 ): Promise<Device> {
+  const dtype = compute === 'bfloat16' ? 'bf16' : 'f32';
   const opened = await open(device, threads);
-  setBackend(opened.backend);
   out.line(`device: ${opened.reason}`);
-  return opened;
+  try {
+    assertComputes(opened.backend, dtype);
+  } catch (error) {
+    await opened[Symbol.asyncDispose]();
+    throw new CliError('device', `--compute ${compute}: ${(error as Error).message}`);
+  }
+  setBackend(opened.backend);
+  return { ...opened, dtype };
 }
 
-async function open(device: DeviceName, threads: number | undefined): Promise<Device> {
+/** A device before it is known what is computed on it. */
+type Opened = Omit<Device, 'dtype'>;
+
+async function open(device: DeviceName, threads: number | undefined): Promise<Opened> {
   if (device === 'reference') return reference();
   if (device === 'wasm') return wasm(threads);
   try {
@@ -47,7 +61,7 @@ async function open(device: DeviceName, threads: number | undefined): Promise<De
   }
 }
 
-function reference(): Device {
+function reference(): Opened {
   return {
     backend: createReferenceBackend(),
     reason: 'reference (float64 on one thread: slow, for comparisons)',
@@ -60,7 +74,7 @@ function reference(): Device {
  * A CUDA device that has answered.
  * @throws when there is no driver, no such device, or it is older than the kernels
  */
-export async function openCuda(device: 'cuda' | `cuda:${number}` | 'cuda-sim'): Promise<Device> {
+export async function openCuda(device: 'cuda' | `cuda:${number}` | 'cuda-sim'): Promise<Opened> {
   const backend = await createCudaBackend({ device });
   try {
     await backend.sync();
@@ -82,7 +96,7 @@ export async function openCuda(device: 'cuda' | `cuda:${number}` | 'cuda-sim'): 
 }
 
 /** @param noCuda why `auto` did not take CUDA */
-async function wasm(threads: number | undefined, noCuda?: string): Promise<Device> {
+async function wasm(threads: number | undefined, noCuda?: string): Promise<Opened> {
   const backend = await createWasmBackend({ threads, revectorize: true });
   const { build, threads: running, threadsReason, revectorize, revectorizeReason } = backend.info;
   const parts = [

@@ -159,10 +159,10 @@ export const evaluate = verb({
       out.line('one label begins another: the end token is scored as well');
     if (device.memory) {
       const adapter = o.adapter === undefined ? undefined : await readAdapterSettings(o.adapter);
-      const planned = { checkpoint: opened.checkpoint, adapter, device: device.memory };
+      const planned = { checkpoint: opened.checkpoint, adapter, dtype: device.dtype, device: device.memory };
       await assertFits(planned, task, examples, o);
     }
-    const peft = await loadModel(opened, device.backend, out, o.adapter);
+    const peft = await loadModel(opened, device, out, o.adapter);
 
     const started = performance.now();
     const results =

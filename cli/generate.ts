@@ -37,11 +37,10 @@ export const generate = verb({
     if (prompt.length === 0) throw new CliError('input', 'the prompt is empty: there is nothing to go on from');
     if (device.memory) {
       const adapter = o.adapter === undefined ? undefined : await readAdapterSettings(o.adapter);
-      await planGeneration({ checkpoint: opened.checkpoint, adapter, device: device.memory }, [prompt], {
-        maxNewTokens,
-      });
+      const planned = { checkpoint: opened.checkpoint, adapter, dtype: device.dtype, device: device.memory };
+      await planGeneration(planned, [prompt], { maxNewTokens });
     }
-    const peft = await loadModel(opened, device.backend, out, o.adapter);
+    const peft = await loadModel(opened, device, out, o.adapter);
     let answer = '';
     for await (const piece of generateText(peft, prompt, tokenizer, { ...o, maxNewTokens })) {
       answer += piece;

@@ -17,7 +17,7 @@ export const merge = verb({
     const model = needModel(o.model);
     await using device = await openDevice(o, out);
     await using opened = await openModel(model, out);
-    const peft = await loadModel(opened, device.backend, out, adapter);
+    const peft = await loadModel(opened, device, out, adapter);
     const report = await saveMerged(peft, folder, opened.tokenizer, { dtype: o.dtype });
     out.line(`merged model: ${folder}`);
     out.line(

@@ -53,6 +53,11 @@ export const options = {
 
   profile: option(flag, 'print where the time went, by op and shape', false),
   device: option<DeviceName>(device, 'where to compute; auto: CUDA, else wasm; reference is slow float64', 'auto'),
+  compute: option(
+    choice('float32', 'bfloat16'),
+    'type of the activations; bfloat16 needs CUDA from sm_80 on, and half the memory',
+    'float32',
+  ),
   threads: byCase(integer(1), 'threads that compute', 'one a core'),
   seed: option(integer(0), 'of everything random but --data-seed', 0),
 
@@ -126,7 +131,7 @@ export type Values<K extends OptionName = OptionName> = {
 };
 
 /** Options by groups of commands that share them. */
-export const common = ['config', 'json', 'device', 'threads', 'seed'] as const;
+export const common = ['config', 'json', 'device', 'compute', 'threads', 'seed'] as const;
 export const dataOptions = [
   ...(['data', 'rows', 'limit', 'dataSeed', 'labels', 'textColumn', 'labelColumn', 'idColumn', 'htmlBreaks'] as const),
 ] as const;

@@ -1,5 +1,4 @@
 import { access } from 'node:fs/promises';
-import type { Backend } from '../engine/index.ts';
 import { catalog } from '../models/catalog.ts';
 import { type Checkpoint, openCheckpoint } from '../models/checkpoint/index.ts';
 import { LlamaModel } from '../models/llama.ts';
@@ -7,6 +6,7 @@ import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import { loadAdapter } from '../peft/adapter.ts';
 import { PeftModel } from '../peft/model.ts';
 import { readSettings } from '../peft/settings.ts';
+import type { Device } from './backend.ts';
 import { type Given, need } from './config.ts';
 import { flagName, type OptionName } from './options.ts';
 import type { Output } from './output.ts';
@@ -39,14 +39,14 @@ export async function openModel(nameOrPath: string, out: Output): Promise<OpenMo
 /** Reads the weights, and the adapter if there is one. */
 export async function loadModel(
   { checkpoint }: OpenModel,
-  backend: Backend,
+  { backend, dtype }: Pick<Device, 'backend' | 'dtype'>,
   out: Output,
   adapter?: string,
 ): Promise<PeftModel> {
   const bar = out.progress('reading weights', checkpoint.tensors.size);
   let peft: PeftModel;
   try {
-    peft = new PeftModel(await LlamaModel.load(checkpoint, backend, (done) => bar.update(done)));
+    peft = new PeftModel(await LlamaModel.load(checkpoint, backend, { dtype, onTensor: (done) => bar.update(done) }));
   } finally {
     bar.stop();
   }

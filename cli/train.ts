@@ -14,8 +14,8 @@ import { need, readRecord, writeConfig } from './config.ts';
 import { type DataSet, holdOut, readData, reportCuts } from './data.ts';
 import { CliError, usageError } from './exit.ts';
 import { type Output, plural } from './output.ts';
-import { RunFolder } from './runFolder.ts';
 import { profiled } from './profile.ts';
+import { RunFolder } from './runFolder.ts';
 import { loadModel, needModel, type OpenModel, openModel } from './session.ts';
 import { isDue, runSteps, type ValidationData } from './steps.ts';
 import { assertConsistent, runValues, type TrainValues, trainNames, withoutUnused } from './trainOptions.ts';
@@ -97,7 +97,7 @@ async function addAdapter(
 /** What of the batch is computed at once: what was asked for, as far as the device's memory goes. */
 async function planMemory(
   { checkpoint }: OpenModel,
-  { memory }: Device,
+  { memory, dtype }: Device,
   adapter: AdapterSettings,
   { training, validation: held }: Prepared,
   o: TrainValues,
@@ -108,7 +108,7 @@ async function planMemory(
   let validation: PlannedValidation | undefined;
   if (held?.kind === 'completions') validation = { examples: held.examples, batchSize };
   else if (held) validation = { examples: held.rows.map(({ example }) => example), labels: held.task.tokens };
-  const plan = await planTraining({ checkpoint, adapter, device: memory }, training, { ...o, validation });
+  const plan = await planTraining({ checkpoint, adapter, dtype, device: memory }, training, { ...o, validation });
   const details = `micro-batch ${plan.microBatch}${plan.recompute ? ', layers recomputed' : ''}`;
   out.line(`memory: ${Math.ceil(totalBytes(plan.parts) / 2 ** 20)} MiB at most with ${details}`);
   return plan;
@@ -157,7 +157,7 @@ export const train = verb({
     const { labels } = prepared;
     const adapter = await adapterSettings(asked);
     const { microBatch, recompute } = await planMemory(opened, device, adapter, prepared, asked, out);
-    const peft = await loadModel(opened, device.backend, out, asked.adapter);
+    const peft = await loadModel(opened, device, out, asked.adapter);
     if (asked.adapter === undefined)
       await addAdapter(peft, adapter, asked.seed, { tokenizer: opened.tokenizer, labels });
     const o = { ...asked, microBatch, recompute, labels, model };

@@ -1,4 +1,4 @@
-import type { DType, HostArray } from './dtype.ts';
+import type { ComputeDType, DType, HostArray } from './dtype.ts';
 
 /** A piece of a backend's memory; only its backend knows what is inside. */
 export type Handle = unknown;
@@ -15,6 +15,8 @@ export interface BufferRef {
 export interface Backend {
   /** 'reference', 'wasm', 'cuda:0', 'cuda-sim'. */
   readonly name: string;
+  /** Types that it takes activations in. */
+  readonly computes: readonly ComputeDType[];
   /** @throws OutOfMemoryError */
   alloc(bytes: number): Handle;
   free(handle: Handle): void;
@@ -42,6 +44,14 @@ export interface ReferenceBackend extends Backend {
 }
 
 export const isReference = (backend: Backend): backend is ReferenceBackend => backend.name === 'reference';
+
+/** @throws TypeError naming the backend where it does not compute in `dtype` */
+export function assertComputes({ name, computes }: Backend, dtype: ComputeDType): void {
+  if (computes.includes(dtype)) return;
+  throw new TypeError(
+    `backend ${name} computes in ${computes.join(' and ')}, not in ${dtype}: that needs CUDA from sm_80 on`,
+  );
+}
 
 export class MissingKernelError extends Error {
   override name = 'MissingKernelError';

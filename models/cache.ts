@@ -1,4 +1,4 @@
-import { type Backend, empty, scope, type Tensor } from '../engine/index.ts';
+import { type Backend, type ComputeDType, empty, scope, type Tensor } from '../engine/index.ts';
 import type { LlamaConfig } from './config.ts';
 
 /** Keys (after rope) and values of rows seen before, per layer [capacity, KVH, D]. Belongs to no scope. */
@@ -9,10 +9,14 @@ export class KeyValueCache implements Disposable {
   /** Rows in use. */
   length = 0;
 
-  constructor(config: LlamaConfig, capacity: number, backend: Backend) {
+  /** For rows of this model, in the type that it computes in. */
+  constructor(
+    { config, backend, dtype }: { config: LlamaConfig; backend: Backend; dtype: ComputeDType },
+    capacity: number,
+  ) {
     // Owns the first ones when there is no memory for all.
     using _ = scope();
-    const make = (): Tensor => empty([capacity, config.numKeyValueHeads, config.headDim], { backend });
+    const make = (): Tensor => empty([capacity, config.numKeyValueHeads, config.headDim], { dtype, backend });
     this.capacity = capacity;
     this.keys = Array.from({ length: config.numHiddenLayers }, make);
     this.values = Array.from({ length: config.numHiddenLayers }, make);

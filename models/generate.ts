@@ -39,7 +39,7 @@ class Continuation implements Disposable {
 
   constructor(model: LanguageModel, rows: number) {
     this.#model = model;
-    this.#cache = new KeyValueCache(model.model.config, rows, model.model.backend);
+    this.#cache = new KeyValueCache(model.model, rows);
   }
 
   /** Computes what the sequences begin with and the prompts, in one pass; logits [V] after each prompt. */

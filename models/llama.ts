@@ -1,8 +1,10 @@
 import {
   add,
   appendRows,
+  assertComputes,
   attention,
   type Backend,
+  type ComputeDType,
   cast,
   concat,
   context,
@@ -172,18 +174,31 @@ export interface ForwardOptions {
   recompute?: boolean;
 }
 
+export interface LlamaOptions {
+  /**
+   * Type of the activations: bf16 takes half the memory of f32 and tensor cores at full rate, on CUDA from sm_80 on. Norm
+   * weights, biases, adapters and their gradients, statistics and the loss stay f32, frozen weights as they are stored.
+   */
+  dtype?: ComputeDType;
+}
+
 /** A LLaMA (1, 2, 3 and every model of that shape): what transformers' `LlamaForCausalLM` computes. */
 export class LlamaModel extends Module {
+  /** Type of the activations. */
+  readonly dtype: ComputeDType;
   readonly model: Decoder;
   readonly lmHead: Linear | undefined;
   readonly #config: LlamaConfig;
   #table: Tensor | undefined;
 
-  constructor(config: LlamaConfig, weights: Weights) {
+  /** @throws TypeError where the weights' backend does not compute in the options' dtype */
+  constructor(config: LlamaConfig, weights: Weights, { dtype = 'f32' }: LlamaOptions = {}) {
     super();
+    this.dtype = dtype;
     this.#config = config;
     this.model = new Decoder(config, weights);
     this.lmHead = config.tieWordEmbeddings ? undefined : new Linear(weights('lm_head.weight'));
+    assertComputes(this.backend, dtype);
   }
 
   get config(): LlamaConfig {
@@ -202,13 +217,14 @@ export class LlamaModel extends Module {
   /**
    * Reads a checkpoint tensor by tensor, freeing what `read` returned at once (from Node 21 on). Weights stay in their stored
    * type; norms and biases become f32.
-   * @throws when the backend cannot hold it, or the file is damaged
+   * @throws when the backend cannot hold it or does not compute in the options' dtype, or the file is damaged
    */
   static async load(
     checkpoint: Checkpoint,
     backend: Backend,
-    onTensor: (done: number, total: number) => void = () => {},
+    { onTensor, dtype = 'f32' }: LlamaOptions & { onTensor?: (done: number, total: number) => void } = {},
   ): Promise<LlamaModel> {
+    assertComputes(backend, dtype);
     const loaded = new Map<string, Tensor>();
     try {
       const names = [...expectedTensors(checkpoint.config).keys()];
@@ -222,9 +238,9 @@ export class LlamaModel extends Module {
         const vector = shape.length === 1 && dtype !== 'f32';
         loaded.set(name, vector ? cast(stored).persist() : stored);
         if (vector) stored.dispose();
-        onTensor(i + 1, names.length);
+        onTensor?.(i + 1, names.length);
       }
-      return new LlamaModel(checkpoint.config, (name) => loaded.get(name) as Tensor);
+      return new LlamaModel(checkpoint.config, (name) => loaded.get(name) as Tensor, { dtype });
     } catch (error) {
       for (const t of loaded.values()) t.dispose();
       throw error;
@@ -254,8 +270,8 @@ export class LlamaModel extends Module {
     }
     const table = this.#rope(batch.positions);
     return scoped(() => {
-      const embedded = embedding(this.model.embedTokens.weight, batch.ids);
-      let x = prefix ? concat([prefix, embedded], 0) : embedded;
+      const embedded = embedding(this.model.embedTokens.weight, batch.ids, this.dtype);
+      let x = prefix ? concat([cast(prefix, this.dtype), embedded], 0) : embedded;
       for (const [n, layer] of this.model.layers.entries()) {
         using inner = scope();
         const input: LayerInput = {
@@ -275,9 +291,9 @@ export class LlamaModel extends Module {
     });
   }
 
-  /** hidden [R, C] → logits [R, V] */
+  /** hidden [R, C] → logits [R, V], f32 */
   logits(hidden: Tensor): Tensor {
-    return linear(hidden, this.head);
+    return linear(cast(hidden), this.head);
   }
 
   override dispose(): void {

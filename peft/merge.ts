@@ -54,7 +54,7 @@ export async function saveMerged(
   const expected = await logits(peft, ids);
   const checkpoint = await openCheckpoint(folder);
   try {
-    const merged = new PeftModel(await LlamaModel.load(checkpoint, model.backend));
+    const merged = new PeftModel(await LlamaModel.load(checkpoint, model.backend, { dtype: model.dtype }));
     try {
       return compare(expected, await logits(merged, ids));
     } finally {

@@ -1,5 +1,5 @@
 import { type MemoryModel, Rehearsal } from '../engine/backends/rehearsal.ts';
-import { byteLength } from '../engine/dtype.ts';
+import { byteLength, type ComputeDType } from '../engine/dtype.ts';
 import { empty, type Observer, parameter, resetPeak, type Tensor, withContext } from '../engine/index.ts';
 import type { Checkpoint } from '../models/checkpoint/index.ts';
 import { type GenerateOptions, generateBatch } from '../models/generate.ts';
@@ -16,6 +16,8 @@ import { meanLoss } from './validate.ts';
 export interface Planned {
   checkpoint: Pick<Checkpoint, 'config' | 'tensors'>;
   adapter?: AdapterSettings;
+  /** Type of the model's activations, by default f32. */
+  dtype?: ComputeDType;
   /** The device's `memoryModel`. */
   device: MemoryModel;
 }
@@ -157,25 +159,26 @@ interface Signals {
  * that `memory()` reports.
  */
 async function rehearse(
-  { checkpoint, adapter, device }: Planned,
+  { checkpoint, adapter, dtype, device }: Planned,
   run: (peft: PeftModel, signals: Signals) => Promise<unknown>,
 ): Promise<MemoryParts> {
   const backend = new Rehearsal(device);
   const { config, tensors } = checkpoint;
   let [cache, kept] = [0, 0];
   const observer: Observer = ({ def, specs }) => {
-    const [{ shape }] = specs;
+    const [{ shape, dtype }] = specs;
     // In one dimension it moves parameters together.
     if (def.name === 'appendRows' && shape.length === 3) {
-      cache = 2 * config.numHiddenLayers * byteLength('f32', shape);
+      cache = 2 * config.numHiddenLayers * byteLength(dtype, shape);
     }
     if (def.name === 'linearCrossEntropy') kept = Math.max(kept, backend.bytes);
   };
   return withContext({ scope: undefined, observer }, async () => {
-    const model = new LlamaModel(config, (name) => {
-      const { shape, dtype } = tensors.get(name) as { shape: Tensor['shape']; dtype: Tensor['dtype'] };
-      return empty(shape, { dtype: shape.length === 1 ? 'f32' : dtype, backend });
-    });
+    const weight = (name: string): Tensor => {
+      const { shape, dtype: stored } = tensors.get(name) as { shape: Tensor['shape']; dtype: Tensor['dtype'] };
+      return empty(shape, { dtype: shape.length === 1 ? 'f32' : stored, backend });
+    };
+    const model = new LlamaModel(config, weight, { dtype });
     const weights = backend.bytes;
     const peft = new PeftModel(model);
     try {

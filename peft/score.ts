@@ -103,8 +103,7 @@ export class LabelScorer implements Disposable {
       return this.#cache;
     }
     this[Symbol.dispose]();
-    const { config, backend } = this.#peft.model;
-    const cache = new KeyValueCache(config, root + Math.max(rows, this.#budget), backend);
+    const cache = new KeyValueCache(this.#peft.model, root + Math.max(rows, this.#budget));
     try {
       using _ = scope();
       const forest = new Forest();

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { backward, full, linearCrossEntropy, scope, type Tensor, tensor, withContext } from '../engine/index.ts';
 import { type Example, type RowOptions, trainingRows } from './examples.ts';
 import type { PeftModel } from './model.ts';
@@ -52,8 +53,8 @@ export async function accumulateGradients(
       const loss = linearCrossEntropy(hidden, head, pairs, weights);
       backward(loss);
       onLoss(loss);
-      // Gives timers, progress and Ctrl-C their turn.
-      await backend.sync();
+      // Gives timers, progress and Ctrl-C their turn, without waiting for the device.
+      await setImmediate();
     });
   }
   return { tokens, labelTokens };

@@ -13,6 +13,7 @@ import {
 } from '../../kernels/cuda/runtime/src/index.ts';
 import type { Circumstances, Kernel, Phase } from '../../kernels/cuda/table.ts';
 import { type Backend, type BufferRef, MissingKernelError, OutOfMemoryError, type Work } from '../backend.ts';
+import { type ComputeDType, computeDTypes } from '../dtype.ts';
 import type { MemoryModel } from './rehearsal.ts';
 
 export interface CudaOptions {
@@ -60,6 +61,7 @@ export async function createCudaBackend({ device = 'cuda' }: CudaOptions = {}): 
 
 class Cuda implements CudaBackend {
   readonly name: string;
+  readonly computes: readonly ComputeDType[];
   readonly device: Device;
   readonly #kernels = new Map<string, Located>();
   readonly #target: number;
@@ -83,6 +85,7 @@ class Cuda implements CudaBackend {
       throw new RangeError(`${device.name} is sm_${capability}; the kernels need sm_${TARGETS.at(-1)} or newer`);
     }
     this.#target = target;
+    this.computes = target >= 80 ? computeDTypes : ['f32'];
     this.#circumstances = {
       computeCapability: capability,
       sharedBytes: sharedMemoryPerBlockOptin,
@@ -146,7 +149,7 @@ class Cuda implements CudaBackend {
     work: Work,
   ): void {
     const located = this.#locate(kernel);
-    if (work[0] > MAX_I32 || ints.some((i) => Math.abs(i) > MAX_I32)) {
+    if (work[0] > MAX_I32 || ints.some((i) => i !== (i | 0))) {
       throw new RangeError(`kernel ${kernel}: work ${work} or ints ${ints} exceed 32 bits`);
     }
     const call = { ints, floats, work };

@@ -1,5 +1,5 @@
 import { MissingKernelError, type ReferenceBackend } from '../backend.ts';
-import { isQuantized } from '../dtype.ts';
+import { computeDTypes, isQuantized } from '../dtype.ts';
 
 /**
  * Float64 memory on the host, with no kernels: `op.ts` runs ops' reference loops on it. Slow and obviously right;
@@ -9,6 +9,7 @@ export function createReferenceBackend(): ReferenceBackend {
   const buffer = (handle: unknown): ArrayBuffer => handle as ArrayBuffer;
   return {
     name: 'reference',
+    computes: computeDTypes,
     alloc: (bytes) => new ArrayBuffer(Math.max(8, bytes)),
     free: () => {},
     write: (handle, bytes, byteOffset = 0) => new Uint8Array(buffer(handle), byteOffset, bytes.length).set(bytes),

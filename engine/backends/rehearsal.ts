@@ -1,4 +1,5 @@
 import type { Backend, BufferRef, Work } from '../backend.ts';
+import { computeDTypes } from '../dtype.ts';
 import { Allocator } from './allocator.ts';
 
 /** What a device has, and what its kernels take beside their tensors. */
@@ -22,6 +23,7 @@ interface Block {
  */
 export class Rehearsal implements Backend {
   readonly name = 'rehearsal';
+  readonly computes = computeDTypes;
   readonly #model: MemoryModel;
   readonly #allocator: Allocator;
   #bytes = 0;

@@ -128,6 +128,7 @@ async function readBuild(wanted?: Build): Promise<{ build: Build; bytes: Uint8Ar
 
 class Wasm implements WasmBackend {
   readonly name = 'wasm';
+  readonly computes = ['f32'] as const;
   readonly info: WasmInfo;
   readonly kernels: readonly string[];
   readonly #kernels: typeof Kernels;

@@ -163,8 +163,7 @@ describeBackends('a step', (backendOf, kind) => {
 
   test('refuses to train through a cache, which gradients do not reach', async () => {
     const peft = await adapted(backendOf(), 'lora', 0);
-    const { backend, config } = peft.model;
-    using cache = new KeyValueCache(config, 8, backend);
+    using cache = new KeyValueCache(peft.model, 8);
     const forest = new Forest();
     forest.add(-1, 3);
     const rows = { forest, ids: [1, 2, 3], outputs: [2] };

@@ -3,16 +3,16 @@ import { type Backend, Forest } from '../../engine/index.ts';
 import { SafetensorsFile } from '../../engine/safetensors.ts';
 import type { BatchRows } from '../../models/batch.ts';
 import { openCheckpoint } from '../../models/checkpoint/index.ts';
-import { LlamaModel } from '../../models/llama.ts';
+import { LlamaModel, type LlamaOptions } from '../../models/llama.ts';
 
 /** Small random models with reference numbers by transformers and peft (test/golden/README.md). */
 export const goldenModels = ['llama2', 'llama2-gqa-tied', 'llama3-scaled', 'llama-odd'] as const;
 export const goldenPath = (...parts: string[]): string => join(import.meta.dirname, '..', 'golden', ...parts);
 
-export async function loadGolden(name: string, backend: Backend): Promise<LlamaModel> {
+export async function loadGolden(name: string, backend: Backend, options: LlamaOptions = {}): Promise<LlamaModel> {
   const checkpoint = await openCheckpoint(goldenPath(name));
   try {
-    return await LlamaModel.load(checkpoint, backend);
+    return await LlamaModel.load(checkpoint, backend, options);
   } finally {
     await checkpoint.close();
   }
