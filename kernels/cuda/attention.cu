@@ -1,11 +1,12 @@
-// Attention over segments (engine/segments.ts) on ordinary cores: forward, and the gradients for q and for k and v, for
-// head widths up to 128. Online softmax and recomputed probabilities as in FlashAttention-2 (Dao 2023).
+// Attention over segments (engine/segments.ts) on ordinary cores (attentionMma.cuh has the tensor cores): forward, and
+// the gradients for q and for k and v, for head widths up to 128. Online softmax and recomputed probabilities as in
+// FlashAttention-2 (Dao 2023).
 //
 // The three share one scheme. A block owns up to ROWS rows of a tile of the plan (queries; for the gradients of k and
 // v, keys) and streams the rows of the other side through shared memory, STREAM at a time. A warp computes for OWN of
 // the rows: first scores, of which a lane has those of one streamed row; then, with the weights made of them, sums of
 // streamed rows, of which a lane has the columns lane, lane + 32 …. The plan alone gives the order of summation.
-#include "attentionMma.cuh"
+#include "attentionMmaGrad.cuh"
 
 constexpr int ROWS = 16, WARPS = 4, THREADS = 32 * WARPS, OWN = ROWS / WARPS, STREAM = 32, MAX_D = 128;
 constexpr int COLUMNS = MAX_D / 32;
@@ -286,6 +287,17 @@ COMPUTE_TYPES(ATTENTION, )
   ENTRY(mma::THREADS) attention_bf16_mma##D(bf16 *o, f32 *lse, const bf16 *q, const bf16 *k, const bf16 *v,            \
                                             const i32 *tiles, const i32 *spans, Sizes n, f32 scale) {                  \
     mma::forward<D>(o, lse, q, k, v, tiles, spans, n, scale);                                                          \
+  }                                                                                                                    \
+  ENTRY(mma::THREADS) attentionGradQuery_bf16_mma##D(bf16 *dq, const bf16 *g, const bf16 *q, const bf16 *k,            \
+                                                     const bf16 *v, const bf16 *o, const f32 *lse, const i32 *tiles,   \
+                                                     const i32 *spans, Sizes n, f32 scale) {                           \
+    mma::gradQuery<D>(dq, g, q, k, v, o, lse, tiles, spans, n, scale);                                                 \
+  }                                                                                                                    \
+  ENTRY(mma::THREADS) attentionGradKeyValue_bf16_mma##D(bf16 *dkv, const bf16 *g, const bf16 *q, const bf16 *k,        \
+                                                        const bf16 *v, const bf16 *, const f32 *lse,                   \
+                                                        const i32 *tiles, const i32 *spans, const f32 *delta,          \
+                                                        Sizes n, f32 scale) {                                          \
+    mma::gradKeyValue<D>(dkv, g, q, k, v, lse, tiles, spans, delta, n, scale);                                         \
   }
 ATTENTION_MMA(64)
 ATTENTION_MMA(128)

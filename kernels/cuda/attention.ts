@@ -11,37 +11,49 @@ function tiled(entry: string, { ints: [, , D, , , , tiles] }: Call, heads: numbe
   return { entry, grid: [tiles * (TILE / ROWS), heads, 1], block: [32 * WARPS, 1, 1], sharedBytes: 4 * floats };
 }
 
-/** Constants of attentionMma.cuh. */
-const MMA = { TILES: 4, THREADS: 256, KEYS: 64 };
+/** Constants of attentionMma.cuh and attentionMmaGrad.cuh; rows streamed at a time. */
+const MMA = { TILES: 4, THREADS: 256, steps: { forward: 64, 64: 32, 128: 16 } };
 
-/** A block for each head of q. */
-const perQuery = (name: string): Kernel => ({ phases: (call) => [tiled(name, call, call.ints[1], 1)] });
+/** Widths that bf16 takes on tensor cores. */
+const onTensorCores = (name: string, D: number): D is 64 | 128 => name.endsWith('_bf16') && (D === 64 || D === 128);
 
-/** The forward pass; bf16 of the usual head widths on tensor cores, keys and values of two stages in shared memory. */
+/** Blocks of four tiles × `heads`, with `step` streamed rows of two operands in two stages, and `own` bytes beside them. */
+function mma(name: string, { ints: [, , D, , , , tiles] }: Call, heads: number, step: number, own = 0): Phase {
+  const grid = [ceilDiv(tiles, MMA.TILES), heads, 1] as const;
+  return { entry: `${name}_mma${D}`, grid, block: [MMA.THREADS, 1, 1], sharedBytes: 2 * 2 * step * D * 2 + own };
+}
+
 const forward = (name: string): Kernel => ({
   phases: (call) => {
-    const [, H, D, , , , tiles] = call.ints;
-    if (name !== 'attention_bf16' || (D !== 64 && D !== 128)) return [tiled(name, call, H, 1)];
-    const [grid, block] = [[ceilDiv(tiles, MMA.TILES), H, 1] as const, [MMA.THREADS, 1, 1] as const];
-    return [{ entry: `${name}_mma${D}`, grid, block, sharedBytes: 2 * 2 * (2 * MMA.KEYS * D) }];
+    const [, H, D] = call.ints;
+    return [onTensorCores(name, D) ? mma(name, call, H, MMA.steps.forward) : tiled(name, call, H, 1)];
   },
 });
 
-const perKey = (name: string): Kernel => ({
+const gradQuery = (name: string): Kernel => ({
+  phases: (call) => {
+    const [, H, D] = call.ints;
+    return [onTensorCores(name, D) ? mma(name, call, H, MMA.steps[D]) : tiled(name, call, H, 1)];
+  },
+});
+
+const gradKeyValue = (name: string): Kernel => ({
   // δ [Tq, H]
   scratchBytes: ({ ints: [Tq, H] }) => 4 * Tq * H,
   phases: (call) => {
     const [Tq, H, D, Tk, KVH, keys] = call.ints;
+    // The block's own rows of k and v, and two numbers for each streamed query.
+    const own = (step: number): number => 2 * MMA.TILES * TILE * D * 2 + 2 * 2 * step * 4;
     return [
       threads(`${name}_delta`, 32 * Tq * H),
       threads(`${name}_rest`, 2 * (Tk - keys) * KVH * D),
-      tiled(name, call, KVH, 2),
+      onTensorCores(name, D) ? mma(name, call, KVH, MMA.steps[D], own(MMA.steps[D])) : tiled(name, call, KVH, 2),
     ];
   },
 });
 
 export const attention: Family = {
   ...each(['attention'], computeTypes, forward),
-  ...each(['attentionGradQuery'], computeTypes, perQuery),
-  ...each(['attentionGradKeyValue'], computeTypes, perKey),
+  ...each(['attentionGradQuery'], computeTypes, gradQuery),
+  ...each(['attentionGradKeyValue'], computeTypes, gradKeyValue),
 };
