@@ -34,6 +34,14 @@ describe('no GPU', () => {
     expect(code).toBe(0);
   });
 
+  it('--compute bfloat16 is refused where the device does not compute in it', () => {
+    const { code, stderr } = lorikeet(['eval', '--device', 'wasm', '--compute', 'bfloat16', ...nothingThere], none);
+    expect(stderr).toBe(
+      'lorikeet: --compute bfloat16: backend wasm computes in f32, not in bf16: that needs CUDA from sm_80 on\n',
+    );
+    expect(code).toBe(6);
+  });
+
   it('cuda-sim runs the kernels on the CPU', () => {
     const { stdout } = lorikeet(['eval', '--device', 'cuda-sim', ...nothingThere], none);
     expect(stdout).toMatch(/^device: cuda-sim, PTX on the CPU, very slow \(sm_\d+, [\d.]+ GiB free\)\n/);
