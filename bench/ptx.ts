@@ -26,7 +26,7 @@ interface Case {
   steps(sizes: Sizes): number;
   flops(sizes: Sizes): number;
   bytes(sizes: Sizes): number;
-  /** Run on the simulator; they differ in their steps. The first one's counters are printed. */
+  /** Run on the simulator; they differ in their steps. Counters of a block of the first one are printed. */
   readonly simulated: readonly [Sizes, Sizes];
   /** LLaMA2-7B, 2048 tokens; never simulated. */
   readonly extrapolated: readonly Sizes[];
@@ -55,9 +55,10 @@ function product(op: string, entry: string, tile: number, depth: number, threads
     steps: ([, , K]) => Math.ceil(K / depth),
     flops: ([M, N, K]) => 2 * M * N * K,
     bytes: ([M, N, K]) => size * (M * K + N * K + M * N),
+    // 128 blocks: the sums of fewer would be cut along k, as no large product's are.
     simulated: [
-      [256, 256, 256],
-      [256, 256, 512],
+      [16 * tile, 8 * tile, 256],
+      [16 * tile, 8 * tile, 512],
     ],
     extrapolated: layers,
   };
@@ -158,17 +159,19 @@ printTable(
   }),
 );
 
-console.log('\nCounters of the simulator');
+console.log('\nCounters of the simulator for one block');
 printTable(
   ['entry', 'sizes', 'mma', 'ldmatrix', 'mma : ldmatrix', 'wavefronts', 'ideal', 'bytes/FLOP', 'PTX instructions/mma'],
   cases.map((c, i) => {
-    const [n] = counters[i];
+    const [n, more] = counters[i];
     const [sizes] = c.simulated;
+    const blocks = c.blocks(sizes);
     const moved = (32 * (n.sectorsRead + n.sectorsWritten)) / c.flops(sizes);
-    const [, more] = counters[i];
-    const perMma = n.mma > 0 ? (more.warpInstructions - n.warpInstructions) / (more.mma - n.mma) : undefined;
     const ratio = n.ldmatrix > 0 ? n.mma / n.ldmatrix : undefined;
-    return [c.entry, sizes.join('×'), n.mma, n.ldmatrix, ratio, n.wavefronts, n.ideal, moved, perMma];
+    const perMma = n.mma > 0 ? (more.warpInstructions - n.warpInstructions) / (more.mma - n.mma) : undefined;
+    const ofBlock = [n.mma, n.ldmatrix].map((x) => x / blocks);
+    const wavefronts = [n.wavefronts, n.ideal].map((x) => x / blocks);
+    return [c.entry, sizes.join('×'), ...ofBlock, ratio, ...wavefronts, moved, perMma];
   }),
 );
 

@@ -1,5 +1,5 @@
-// Products of matrices in f32: C[M,N] = A·B, tiles of 64×64 in shared memory, 8×4 sums a thread, each over k upwards. An operand
-// is stored [M or N, K] (`kInRows`) or transposed.
+// Products of matrices in f32: C[M,N] = A·B, tiles of 64×64 in shared memory, 8×4 sums a thread, each over k upwards. An
+// operand is stored [M or N, K] (`kInRows`) or transposed.
 #pragma once
 #include "weight.cuh"
 
@@ -142,8 +142,8 @@ INLINE void product(Tile<f32> tile, A a, B b, i32 M, i32 N, Range range, Finish 
   }
 }
 
-/// `product` where there are too few tiles to keep a GPU busy: the grid's y-th row of blocks sums `chunk` of k into the y-th matrix of `partial`,
-/// which `total` adds up in that order. With one row it is a product like others.
+/// `product` where there may be too few tiles to keep a GPU busy (gemm.ts: `cut`): the grid's y-th row of blocks sums `chunk` of k
+/// into the y-th matrix of `partial`; `total` adds these up in that order. With one row it is a product like others.
 template <bool aKInRows, bool bKInRows, bool ASYNC = false, class Tile, class A, class B, class Finish>
 INLINE void partOfProduct(Tile tile, A a, B b, i32 M, i32 N, i32 K, f32 *partial, i32 chunk, Finish finish) {
   i32 begin = blockIdx.y * chunk;

@@ -1,5 +1,5 @@
-// Products of bf16 matrices on tensor cores: tiles of 128×128 by 32 of k, eight warps of 64×32, three stages in shared memory that
-// `ldmatrix` reads without bank conflicts (NVIDIA, "CUTLASS", describes both). Sums are f32, in steps of 16 over k upwards.
+// Products of bf16 matrices on tensor cores: tiles of 128×128 by 32 of k, eight warps of 64×32, three stages in shared memory
+// that `ldmatrix` reads without bank conflicts (NVIDIA, "CUTLASS", describes both). Sums are f32, in steps of 16 over k upwards.
 #pragma once
 #include "gemm.cuh"
 
@@ -28,7 +28,8 @@ template <bool TRANS> INLINE void loadMatrices(uint32_t (&to)[4], uint32_t addre
 
 /// c += a·b, 16×8 by 16 of k
 INLINE void multiplyAdd(f32 (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -50,8 +51,8 @@ template <bool kInRows> struct MmaShared {
   INLINE static uint32_t offset(int row, int column) {
     return kInRows ? row * 64 + (column / 8 ^ row / 2 % 4) * 16 : row * 256 + (column / 8 ^ row % 8) * 16;
   }
-  /// Lane's address of the four matrices of [16 of m or n from `at`] × [16 of k from `k`], which come in the order (first and last eight of
-  /// m or n) within (first and last eight of k), or the other way round.
+  /// A lane's address for the four matrices of [16 of m or n from `at`] × [16 of k from `k`], of which the second is the next along
+  /// m or n as fragments of A have it, or along k as those of B do.
   template <bool K_FIRST> INLINE static uint32_t fragment(int at, int k) {
     int lane = threadIdx.x % 32, second = lane / 8 % 2 * 8, third = lane / 16 * 8;
     int outer = at + (K_FIRST ? third : second), inner = k + (K_FIRST ? second : third);
@@ -90,8 +91,8 @@ template <bool kInRows, bool ASYNC, class Source> struct MmaOperand {
   }
 };
 
-/// The same with cp.async: nothing passes through registers. Only k ends in zeros; rows and columns of the product beyond its edge, which
-/// nobody asks for, repeat the last chunk.
+/// The same with cp.async: nothing passes through registers. Only k ends in zeros; rows and columns of the product beyond its
+/// edge, which nobody asks for, repeat the last chunk.
 template <bool kInRows> struct MmaOperand<kInRows, true, Stored<bf16>> {
   typedef MmaShared<kInRows> Shared;
   const bf16 *from[2];
@@ -125,7 +126,7 @@ template <bool kInRows> struct MmaOperand<kInRows, true, Stored<bf16>> {
   INLINE void put(uint8_t *) const {}
 };
 
-/// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at addresses that are multiples of 16, with a multiple of 8 columns.
+/// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at multiples of 16 bytes, with a multiple of 8 columns.
 template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish>
 INLINE void product(Tile<bf16> tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
   constexpr int STAGES = 3, DEPTH = 32;
@@ -194,7 +195,9 @@ INLINE void product(Tile<bf16> tile, A a, B b, i32 M, i32 N, Range range, Finish
 #pragma unroll
     for (int j = 0; j < 4; j++) {
       const f32(&c)[4] = sums[i][j];
-      f32 got[2] = {__shfl_xor_sync(0xffffffffu, odd ? c[0] : c[2], 1), __shfl_xor_sync(0xffffffffu, odd ? c[1] : c[3], 1)};
+      f32 got[2];
+#pragma unroll
+      for (int v = 0; v < 2; v++) got[v] = __shfl_xor_sync(0xffffffffu, odd ? c[v] : c[v + 2], 1);
       Four y = odd ? Four{got[0], got[1], c[2], c[3]} : Four{c[0], c[1], got[0], got[1]};
       if (row + i * 16 < M && column + j * 8 < N) finish(row + i * 16, column + j * 8, y);
     }
