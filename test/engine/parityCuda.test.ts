@@ -32,6 +32,7 @@ for (const target of [75, 80]) {
     runs: full ? 60 : 8,
     seed: 1,
     shift: 1,
+    stretch: full ? 4 : undefined,
     incomplete: true,
     afterwards: () =>
       test.runIf(full)('every entry of every module is launched', () => {

@@ -85,3 +85,9 @@ export function seededGen(seed: number, backend: Backend): Gen {
   const rng = new Rng(seed);
   return makeGen((lo, hi) => lo + rng.int(hi - lo + 1), backend);
 }
+
+/** A generator whose sizes go `factor` times as far as ops ask for, for backends whose tiles are larger than samples. */
+export const stretched = (gen: Gen, factor: number): Gen => ({
+  ...gen,
+  dim: (max, options) => gen.dim(factor * max, options),
+});

@@ -10,7 +10,7 @@ import {
   scope,
   withBackend,
 } from '../../engine/index.ts';
-import { fastCheckGen } from './gen.ts';
+import { fastCheckGen, stretched } from './gen.ts';
 import { checkParity, parityCases } from './parity.ts';
 
 const reference = createReferenceBackend();
@@ -27,6 +27,8 @@ interface ParityOptions<B extends TestedBackend> {
   seed?: number;
   /** Inputs begin so many elements into their storages in every second case, so that no kernel relies on alignment. */
   shift?: number;
+  /** A quarter of the cases is as many times larger. */
+  stretch?: number;
   /** A kernel that is not written yet skips its test, which says so, in place of failing it. */
   incomplete?: boolean;
   /** More tests, which run after all others. */
@@ -60,8 +62,11 @@ export function describeParity<B extends TestedBackend>(name: string, options: P
         let runs = 0;
         const property = fc.asyncProperty(fc.gen(), async (g) => {
           using _ = scope();
-          const shift = runs++ % 2 === 1 ? options.shift : 0;
-          await checkParity(def, ...def.sample(fastCheckGen(g, reference), dtypes, compute), backend, {
+          const shift = runs % 2 === 1 ? options.shift : 0;
+          const gen = fastCheckGen(g, reference);
+          const sized = options.stretch && runs % 8 >= 6 ? stretched(gen, options.stretch) : gen;
+          runs++;
+          await checkParity(def, ...def.sample(sized, dtypes, compute), backend, {
             compute,
             shift,
           });

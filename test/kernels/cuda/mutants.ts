@@ -1,0 +1,159 @@
+// `npm run mutants:ptx`: how many small defects of the shipped PTX the parity cases and the simulator's checks notice.
+//
+//   npm run mutants:ptx -- [--count 120] [--seed 1] [--runs 16] [--only REGEX] [--out FILE]
+//
+// Mutants of the products, attention, norms and losses are drawn with a fixed seed, kinds of mutation in turn. Every result is
+// appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already are not run again. Those judged to compute the
+// same stand in mutants/equivalent.json with the reason. Exit status 1 when fewer than 90% of the others are caught.
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { parseArgs } from 'node:util';
+import { createReferenceBackend } from '../../../engine/index.ts';
+import { Rng } from '../../../engine/random.ts';
+import { InvalidPtx } from '../../../kernels/cuda/runtime/src/index.ts';
+import { type Case, cases, changedBackend } from './mutants/cases.ts';
+import { type Mutation, mutated, mutationsOf } from './mutants/mutations.ts';
+
+const { values: flags } = parseArgs({
+  options: {
+    count: { type: 'string', default: '120' },
+    seed: { type: 'string', default: '1' },
+    runs: { type: 'string', default: '16' },
+    only: { type: 'string', default: '' },
+    out: { type: 'string', default: 'runs/mutants.jsonl' },
+  },
+});
+
+/** Files whose mutants are drawn in turn. */
+const subjects = {
+  products: ['linear', 'matmul'],
+  attention: ['attention'],
+  norm: ['norm'],
+  loss: ['loss', 'linearLoss'],
+};
+
+interface Mutant extends Mutation {
+  subject: string;
+  file: string;
+}
+interface Result extends Mutant {
+  /** What noticed it; null where nothing did. */
+  caught: string | null;
+}
+
+const ptxOf = (file: string): string =>
+  readFileSync(new URL(`../../../kernels/cuda/ptx/sm_80/${file}.ptx`, import.meta.url), 'utf8');
+/** What makes a mutant the same in the next build: line numbers move. */
+const keyOf = ({ file, entry, kind, before, line }: Mutant): string => `${file} ${entry} ${line} ${kind}: ${before}`;
+
+/** `count` different mutants: subjects and, within them, kinds in turn, then any instruction of any entry. */
+function draw(count: number, seed: number): Mutant[] {
+  const pools = Object.entries(subjects).map(([subject, files], i) => {
+    const all = files.flatMap((file) => mutationsOf(ptxOf(file)).map((m): Mutant => ({ ...m, subject, file })));
+    // A generator of its own: another build of one subject leaves the others' mutants as they are.
+    return {
+      kinds: [...new Set(all.map(({ kind }) => kind))].map((kind) => all.filter((m) => m.kind === kind)),
+      rng: new Rng(seed, i),
+    };
+  });
+  const drawn = new Map<string, Mutant>();
+  for (let i = 0; drawn.size < count && i < 100 * count; i++) {
+    const { kinds, rng } = pools[i % pools.length];
+    const sites = kinds[Math.floor(i / pools.length) % kinds.length];
+    const mutant = sites[rng.int(sites.length)];
+    drawn.set(keyOf(mutant), mutant);
+  }
+  return [...drawn.values()];
+}
+
+/** What the first failing case says; null when all pass. */
+async function firstFailure(
+  all: readonly Case[],
+  change: (ptx: string, file: string) => string,
+): Promise<string | null> {
+  const backend = await changedBackend(change);
+  try {
+    for (const c of all) {
+      try {
+        await c.run(backend);
+      } catch (error) {
+        if (error instanceof InvalidPtx) throw error;
+        return `${(error as Error).message.split('\n')[0].slice(0, 160)} (${c.name})`;
+      }
+    }
+    return null;
+  } finally {
+    await backend.close();
+  }
+}
+
+const reference = createReferenceBackend();
+const all = cases(reference, Object.values(subjects).flat(), Number(flags.runs));
+const sound = new Map<string, readonly Case[]>();
+
+/** The cases that launch an entry, which pass without a mutation. */
+async function casesOf({ file, entry }: Mutant): Promise<readonly Case[]> {
+  let found = sound.get(entry);
+  if (found === undefined) {
+    found = all.filter(({ entries }) => entries.has(entry));
+    const failure = await firstFailure(found, (ptx, name) =>
+      name === file ? mutated(ptx, entriesIn(found ?? [])) : ptx,
+    );
+    if (failure !== null) throw new Error(`${entry} fails as it is: ${failure}`);
+    sound.set(entry, found);
+  }
+  return found;
+}
+const entriesIn = (list: readonly Case[]): Set<string> => new Set(list.flatMap(({ entries }) => [...entries]));
+
+const done = new Map<string, Result>();
+if (existsSync(flags.out)) {
+  for (const line of readFileSync(flags.out, 'utf8').split('\n').filter(Boolean)) {
+    const result = JSON.parse(line) as Result;
+    done.set(keyOf(result), result);
+  }
+}
+mkdirSync(dirname(flags.out), { recursive: true });
+
+const mutants = draw(Number(flags.count), Number(flags.seed)).filter((m) => new RegExp(flags.only).test(keyOf(m)));
+const results: Result[] = [];
+for (const [i, mutant] of mutants.entries()) {
+  let result = done.get(keyOf(mutant));
+  if (result === undefined) {
+    const own = await casesOf(mutant);
+    const keep = entriesIn(own);
+    const caught = await firstFailure(own, (ptx, file) => (file === mutant.file ? mutated(ptx, keep, mutant) : ptx));
+    result = { ...mutant, caught };
+    appendFileSync(flags.out, `${JSON.stringify(result)}\n`);
+  }
+  results.push(result);
+  console.log(`${i + 1}/${mutants.length} ${result.caught === null ? 'SURVIVED' : 'caught'} ${keyOf(mutant)}`);
+}
+summarise(results);
+
+function summarise(results: readonly Result[]): void {
+  const equivalent = JSON.parse(readFileSync(new URL('mutants/equivalent.json', import.meta.url), 'utf8')) as Record<
+    string,
+    string
+  >;
+  const isEquivalent = (r: Result): boolean => r.caught === null && keyOf(r) in equivalent;
+  const rows = Object.keys(subjects).map((subject) => {
+    const own = results.filter((r) => r.subject === subject);
+    const counts = {
+      mutants: own.length,
+      caught: own.filter((r) => r.caught !== null).length,
+      equivalent: own.filter(isEquivalent).length,
+    };
+    return [subject, { ...counts, survived: counts.mutants - counts.caught - counts.equivalent }] as const;
+  });
+  console.table(Object.fromEntries(rows));
+  const survivors = results.filter((r) => r.caught === null);
+  for (const r of survivors) {
+    console.log(`${isEquivalent(r) ? 'equivalent' : 'SURVIVED'} ${keyOf(r)} → ${r.after || 'nothing'}`);
+    if (isEquivalent(r)) console.log(`  ${equivalent[keyOf(r)]}`);
+  }
+  const relevant = results.filter((r) => !isEquivalent(r));
+  const rate = relevant.filter((r) => r.caught !== null).length / relevant.length;
+  console.log(`\n${(100 * rate).toFixed(1)}% of ${relevant.length} mutants that compute something else are caught`);
+  if (!(rate >= 0.9)) process.exitCode = 1;
+}

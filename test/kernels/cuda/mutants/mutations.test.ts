@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { mutated, mutationsOf } from './mutations.ts';
+
+const ptx = `.version 7.0
+.visible .entry first(
+)
+{
+	mov.u32 	%r2, 16;
+	shfl.sync.bfly.b32 	%r3|%p1, %r1, %r2, 31, -1;
+	setp.lt.s32 	%p2, %r1, 4;
+	@%p2 bra 	$L1;
+	bar.sync 	0;
+$L1:
+	cp.async.wait_group 1;
+	mov.f32 	%f1, 0f00000000;
+	ret;
+}
+.visible .entry second(
+)
+{
+	fma.rn.f32 	%f3, %f1, %f2, %f3;
+	ret;
+}
+`;
+
+test('every kind changes its instruction as its name says', () => {
+  expect(
+    mutationsOf(ptx).map(({ entry, line, kind, after }) => [entry, line, kind, after.replace(/\s+/g, ' ')]),
+  ).toEqual([
+    ['first', 6, 'shuffle distance', 'shfl.sync.bfly.b32 %r3|%p1, %r1, 8, 31, -1;'],
+    ['first', 6, 'shuffle members', 'shfl.sync.bfly.b32 %r3|%p1, %r1, %r2, 31, 65535;'],
+    ['first', 7, 'bound off by one', 'setp.le.s32 %p2, %r1, 4;'],
+    ['first', 8, 'branch inverted', '@!%p2 bra $L1;'],
+    ['first', 9, 'barrier dropped', ''],
+    ['first', 11, 'copy wait dropped', ''],
+    ['first', 11, 'copy wait loosened', 'cp.async.wait_group 2;'],
+    ['first', 12, 'start of a sum', 'mov.f32 %f1, 0f3F800000;'],
+    ['second', 18, 'sum dropped', 'mul.rn.f32 %f3, %f1, %f2;'],
+  ]);
+});
+
+test('a mutant keeps its lines, and of other entries the parameters', () => {
+  const [, , bound] = mutationsOf(ptx);
+  const lines = mutated(ptx, new Set(['first']), bound).split('\n');
+  expect(lines).toHaveLength(ptx.split('\n').length);
+  expect(lines[6].replace(/\s+/g, ' ')).toBe('setp.le.s32 %p2, %r1, 4;');
+  expect(lines.slice(15)).toEqual([')', '{', 'ret;', '', '}', '']);
+});
