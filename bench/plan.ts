@@ -66,7 +66,7 @@ const markdown = (rows: readonly (readonly string[])[]): string =>
 
 const backend = await createCudaBackend({ device: 'cuda-sim' });
 const parts: (keyof MemoryParts)[] = ['weights', 'adapter', 'activations', 'working', 'scratch', 'gaps'];
-const rows = [['model', 'weights', 'method', ...parts, 'total', ...cards.map((card) => `${card} GB`)]];
+const rows = [['model', 'stored as', 'method', ...parts, 'total', ...cards.map((card) => `${card} GB`)]];
 for (const [model, config] of Object.entries(models)) {
   for (const [type, stored] of Object.entries(weights)) {
     for (const [method, adapter] of Object.entries(methods)) {
