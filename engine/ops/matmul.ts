@@ -74,9 +74,10 @@ const applyMatmul = op<MatmulAttrs>({
   activations: [0, 1],
   sample: (gen, [da, db]) => {
     const zero = gen.int(0, 5) === 0;
-    // One axis may go beyond a tile.
+    // One axis may go beyond a tile, or K so far that its sums are cut.
     const long = gen.int(0, 5);
-    const [M, N, K] = [0, 1, 2].map((axis) => gen.dim(axis === long ? 300 : 33, { zero }));
+    const [M, N, depth] = [0, 1, 2].map((axis) => gen.dim(axis === long ? 300 : 33, { zero }));
+    const K = gen.int(0, 3) === 0 ? gen.int(256, 300) : depth;
     const [transA, transB] = [gen.int(0, 1) === 1, gen.int(0, 1) === 1];
     const [left, right]: [Shape, Shape] = (
       [
