@@ -195,15 +195,25 @@ describe('eval', () => {
     expect(result.unparsed).toBe(result.confusion[0][2] + result.confusion[1][2]);
   });
 
-  it('computes the same on the reference', () => {
-    const run = (device: string) => {
-      const out = path(`on-${device}.jsonl`);
-      lorikeet(evalArgs('--model', path('model'), ...common, '--limit', '4', '--device', device, '--out', out));
-      return jsonLines(out).map((line) => (line.logProbs as { bad: number }).bad);
-    };
-    const [wasm, reference] = [run('wasm'), run('reference')];
-    for (const [i, x] of reference.entries()) expect(wasm[i]).toBeCloseTo(x, 3);
-  });
+  const onDevice = (device: string, compute: string): number[] => {
+    const out = path(`on-${device}-${compute}.jsonl`);
+    const how = ['--device', device, '--compute', compute, '--limit', '4', '--out', out];
+    lorikeet(evalArgs('--model', path('model'), ...common, ...how));
+    return jsonLines(out).map((line) => (line.logProbs as { bad: number }).bad);
+  };
+  it.each([
+    ['wasm', 'float32', 5e-4],
+    ['cuda-sim', 'float32', 5e-4],
+    ['cuda-sim', 'bfloat16', 5e-2],
+  ])(
+    'computes on %s in %s what it does on the reference',
+    (device, compute, tolerance) => {
+      const [found, expected] = [onDevice(device, compute), onDevice('reference', 'float32')];
+      expect(found.length).toBe(4);
+      for (const [i, x] of expected.entries()) expect(Math.abs(found[i] - x)).toBeLessThan(tolerance);
+    },
+    120_000,
+  );
 
   it('selects rows', () => {
     const result = lorikeet(evalArgs('--model', path('model'), ...common, '--rows', '2:12', '--limit', '6', '--json'));
