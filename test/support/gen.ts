@@ -86,8 +86,11 @@ export function seededGen(seed: number, backend: Backend): Gen {
   return makeGen((lo, hi) => lo + rng.int(hi - lo + 1), backend);
 }
 
-/** A generator whose sizes go `factor` times as far as ops ask for, for backends whose tiles are larger than samples. */
+/** A generator of sizes `factor` times as large, those above 64 apart, for backends whose tiles are larger than samples. */
 export const stretched = (gen: Gen, factor: number): Gen => ({
   ...gen,
-  dim: (max, options) => gen.dim(factor * max, options),
+  dim: (max, options) => {
+    const n = gen.dim(max, options);
+    return n > 64 ? n : factor * n + gen.int(0, factor - 1);
+  },
 });

@@ -1,5 +1,5 @@
 import { Forest, type Gen, registry, type Tensor } from '../../engine/index.ts';
-import type { AnyOp } from '../../engine/op.ts';
+import { type AnyOp, combinations } from '../../engine/op.ts';
 import { type PlanArrays, planArrays } from '../../engine/segments.ts';
 
 /** One case for `checkParity` that the derived suite's sizes do not reach. */
@@ -122,4 +122,26 @@ export function deepProducts(): LargeCase[] {
       ]),
     ];
   });
+}
+
+/** Rows of an odd length that a block of threads goes through more than once. */
+export function wideRows(): LargeCase[] {
+  const ops = ['rmsNorm', 'rmsNormGradInput', 'layerNorm', 'layerNormGradInput', 'crossEntropy', 'crossEntropyGrad'];
+  return (['f32', 'bf16'] as const).flatMap((compute) =>
+    ops.map((op) => {
+      const def = opOf(op);
+      return {
+        name: `${op} of 2051 columns in ${compute}`,
+        def,
+        compute,
+        make: (gen: Gen) => {
+          const wide: Gen = {
+            ...gen,
+            dim: (max, options) => (max === 300 ? 2051 : Math.max(1, gen.dim(max, options))),
+          };
+          return def.sample(wide, combinations(def, compute)[0], compute);
+        },
+      };
+    }),
+  );
 }

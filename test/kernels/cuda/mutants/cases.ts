@@ -12,7 +12,13 @@ import { openSimulator } from '../../../../kernels/cuda/runtime/src/index.ts';
 import type { Family } from '../../../../kernels/cuda/table.ts';
 import { seededGen, stretched } from '../../../support/gen.ts';
 import { differentiable } from '../../../support/gradcheck.ts';
-import { attentionOverForests, chunkedLoss, deepProducts, type LargeCase } from '../../../support/largeCases.ts';
+import {
+  attentionOverForests,
+  chunkedLoss,
+  deepProducts,
+  type LargeCase,
+  wideRows,
+} from '../../../support/largeCases.ts';
 import { checkParity, parityCases } from '../../../support/parity.ts';
 
 /** One parity case, and the entries that it launches. */
@@ -69,7 +75,7 @@ export function cases(reference: Backend, files: readonly string[], runs: number
       shift: run % 2,
     })),
   );
-  const large = [...attentionOverForests(), ...chunkedLoss(), ...deepProducts()].flatMap((c) =>
+  const large = [...attentionOverForests(), ...chunkedLoss(), ...deepProducts(), ...wideRows()].flatMap((c) =>
     [0, 1].map((shift) => ({ ...c, shift })),
   );
   return withBackend(reference, () =>
