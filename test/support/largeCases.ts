@@ -124,24 +124,19 @@ export function deepProducts(): LargeCase[] {
   });
 }
 
-/** Rows of an odd length that a block of threads goes through more than once. */
+/** Rows of odd lengths: just more than a warp takes, and so many that a block of threads goes through them more than once. */
 export function wideRows(): LargeCase[] {
   const ops = ['rmsNorm', 'rmsNormGradInput', 'layerNorm', 'layerNormGradInput', 'crossEntropy', 'crossEntropyGrad'];
+  const cases = [259, 2051].flatMap((columns) => ops.map((op) => ({ columns, def: opOf(op) })));
   return (['f32', 'bf16'] as const).flatMap((compute) =>
-    ops.map((op) => {
-      const def = opOf(op);
-      return {
-        name: `${op} of 2051 columns in ${compute}`,
-        def,
-        compute,
-        make: (gen: Gen) => {
-          const wide: Gen = {
-            ...gen,
-            dim: (max, options) => (max === 300 ? 2051 : Math.max(1, gen.dim(max, options))),
-          };
-          return def.sample(wide, combinations(def, compute)[0], compute);
-        },
-      };
-    }),
+    cases.map(({ columns, def }) => ({
+      name: `${def.name} of ${columns} columns in ${compute}`,
+      def,
+      compute,
+      make: (gen: Gen) => {
+        const dim: Gen['dim'] = (max, options) => (max === 300 ? columns : Math.max(1, gen.dim(max, options)));
+        return def.sample({ ...gen, dim }, combinations(def, compute)[0], compute);
+      },
+    })),
   );
 }
