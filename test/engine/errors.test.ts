@@ -93,8 +93,8 @@ const mistakes: [() => unknown, string][] = [
   [() => linear(f(2, 4), f(5, 4), f(4)), 'linear: bias [4] for a weight of 5 rows'],
   [() => linearGradInput(f(2, 3), f(5, 4)), 'linearGradInput: axis 1 of [2, 3] is 3, the weight [5, 4] takes 5'],
   [
-    () => loraLinear(f(2, 4), { weight: f(5, 4), a: f(8, 3), b: f(5, 8) }, { scale: 1 }),
-    'loraLinear: expected x [T, K], W [N, K], A [r, K], B [N, r], found [2, 4], [5, 4], [8, 3], [5, 8]',
+    () => loraLinear(f(2, 4), { weight: f(5, 4), a: f(8, 4), b: f(5, 7) }, { scale: 1 }),
+    'loraLinear: expected x [T, K], W [N, K], u [T, r], B [N, r] and bias [N], found [2, 4], [5, 4], [2, 8], [5, 7]',
   ],
   [() => embedding(f(9, 4), i(2, 3)), 'embedding: expected weight [V, C] and ids [T], found [9, 4] and [2, 3]'],
   [() => gather(f(), i(2)), 'gather: a scalar has no rows'],
@@ -109,7 +109,7 @@ const mistakes: [() => unknown, string][] = [
   [() => swiglu(f(2, 3), f(2, 4)), 'swiglu: gate [2, 3] and up [2, 4] differ'],
   [
     () => dropout(f(2, 3), i(2), i(3, 2), { p: 0.5, module: 0 }),
-    'dropout: expected x [T, C], rng [2], rows [T, 2], found [2, 3], [2], [3, 2]',
+    'dropout: expected x [T, C] and mask [T, ⌈C/32⌉], found [2, 3], [3, 1]',
   ],
   [
     () => appendRows(f(4, 3), f(2, 3), { at: 3 }),
