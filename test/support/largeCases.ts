@@ -81,24 +81,29 @@ export function attentionOverForests(): LargeCase[] {
   ];
 }
 
-/** More than one chunk of the vocabulary. */
+/** More than one chunk of the vocabulary; and so many rows and columns that the gradient is not summed in pieces. */
 export function chunkedLoss(): LargeCase[] {
-  const [R, C, V] = [3, 8, 4096 + 70];
-  // Both sides of the chunks' border, the last token, and one twice.
-  const pairs = [0, 4095, 0, 4096, 1, V - 1, 2, 7, 2, 7];
-  return (['f32', 'bf16'] as const).flatMap((compute) =>
-    ['linearLogProbs', 'linearCrossEntropy'].map((op) => ({
-      name: `${op} of ${V} tokens in ${compute}`,
-      def: opOf(op),
-      compute,
-      make: (gen: Gen) => {
-        const h = gen.tensor([R, C], { dtype: compute, lo: -1, hi: 1 });
-        const w = gen.tensor([V, C], { dtype: 'f32', lo: -1, hi: 1 });
-        const inputs = [h, w, gen.indices(pairs, [5, 2]), gen.tensor([5], { lo: 0.1, hi: 1 })];
-        return [op === 'linearLogProbs' ? inputs.slice(0, 3) : inputs, undefined] as [Tensor[], unknown];
-      },
-    })),
-  );
+  const sizes = [
+    [3, 8, 4096 + 70],
+    [580, 1024, 7],
+  ];
+  const make = (op: string, compute: 'f32' | 'bf16', [R, C, V]: number[]): LargeCase => ({
+    name: `${op} of ${R} rows and ${V} tokens in ${compute}`,
+    def: opOf(op),
+    compute,
+    make: (gen) => {
+      const h = gen.tensor([R, C], { dtype: compute, lo: -(C ** -0.5), hi: C ** -0.5 });
+      const w = gen.tensor([V, C], { dtype: 'f32', lo: -1, hi: 1 });
+      // Both sides of the chunks' border, the last token, and one twice.
+      const pairs = [0, Math.min(4095, V - 2), 0, Math.min(4096, V - 1), 1, V - 1, 2, 5, 2, 5];
+      const inputs = [h, w, gen.indices(pairs, [5, 2]), gen.tensor([5], { lo: 0.1, hi: 1 })];
+      return [op === 'linearLogProbs' ? inputs.slice(0, 3) : inputs, undefined];
+    },
+  });
+  return (['f32', 'bf16'] as const).flatMap((compute) => [
+    make('linearLogProbs', compute, sizes[0]),
+    ...sizes.map((size) => make('linearCrossEntropy', compute, size)),
+  ]);
 }
 
 /** Products of several tiles, deeper than what is in flight at a time. */
