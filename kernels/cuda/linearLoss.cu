@@ -159,8 +159,9 @@ INLINE void rows(f32 *lse, char *scratch, const Chunk &chunk) {
   if (row < chunk.shape.R) lse[row] = chunk.largest(scratch)[row] + logf(chunk.total(scratch)[row]);
 }
 
-/// lse and dh; a block a row and 4·THREADS columns.
-template <class W>
+/// lse and dh; a block a row and 4·THREADS columns. W[token] is rounded as it was in the sums, so that what a sure row
+/// gains and loses cancels.
+template <class T, class W>
 INLINE void gradRows(f32 *lse, f32 *dh, const W *w, const i32 *targets, const f32 *weights, char *scratch,
                      const Chunk &chunk) {
   i32 row = blockIdx.x, C = chunk.C, c = (blockIdx.y * THREADS + threadIdx.x) * 4, count = max(0, min(4, C - c));
@@ -176,7 +177,7 @@ INLINE void gradRows(f32 *lse, f32 *dh, const W *w, const i32 *targets, const f3
     if ((uint32_t)token >= (uint32_t)chunk.shape.V || count == 0) return;
     Four x = loadFour(w + (i64)token * (C / blockOf<W>), c, C);
 #pragma unroll
-    for (int j = 0; j < 4; j++) y.at[j] -= weights[i] * x.at[j];
+    for (int j = 0; j < 4; j++) y.at[j] -= weights[i] * widen(narrow<T>(x.at[j]));
   });
   store<4>(dh + (i64)row * C + c, y, count);
   if (c == 0) lse[row] = chunk.largest(scratch)[row] + logf(total);
@@ -199,9 +200,9 @@ INLINE void logProbabilities(f32 *logProbs, const f32 *lse, const i32 *targets, 
 #define WIDEN(T, W)                                                                                                    \
   ENTRY(256) linearLogProbs_##T##_widen_##W PLAIN(T, W) { widenChunk<T>(w, scratch, chunk); }                          \
   ENTRY(256) linearLogProbsGrad_##T##_widen_##W WITH_GRAD(T, W) { widenChunk<T>(w, scratch, chunk); }
-#define ROWS(_, W)                                                                                                     \
-  ENTRY(THREADS) linearLogProbsGrad_rows_##W WITH_GRAD(void, W) {                                                      \
-    gradRows(lse, dh, w, targets, weights, scratch, chunk);                                                            \
+#define ROWS(T, W)                                                                                                     \
+  ENTRY(THREADS) linearLogProbsGrad_##T##_rows_##W WITH_GRAD(void, W) {                                                \
+    gradRows<T>(lse, dh, w, targets, weights, scratch, chunk);                                                         \
   }
 #define CHUNKS(T, _)                                                                                                   \
   ENTRY(THREADS) linearLogProbs_##T##_logits PLAIN(T, void) {                                                          \
@@ -222,12 +223,13 @@ ENTRY(THREADS) linearLogProbs_carry PLAIN(void, void) { carry<f32, false>(logPro
 ENTRY(256) linearLogProbs_rows PLAIN(void, void) { rows(lse, scratch, chunk); }
 ENTRY(256) linearLogProbs_targets PLAIN(void, void) { logProbabilities(logProbs, lse, targets, chunk); }
 ENTRY(256) linearLogProbsGrad_targets WITH_GRAD(void, void) { logProbabilities(logProbs, lse, targets, chunk); }
-WEIGHT_TYPES(ROWS, )
+WEIGHT_TYPES(ROWS, f32)
 // Each type but the compute type itself, of which rows are read in place.
 WIDEN(f32, f16)
 WIDEN(f32, bf16)
 BLOCK_TYPES(WIDEN, f32)
 #if SM >= 80
+WEIGHT_TYPES(ROWS, bf16)
 WIDEN(bf16, f32)
 WIDEN(bf16, f16)
 BLOCK_TYPES(WIDEN, bf16)

@@ -68,7 +68,7 @@ function linearLogProbs(name: string): Kernel {
     return [
       ...chunks.flat(),
       grad
-        ? { entry: `${op}_rows_${weight}`, grid: [R, ceilDiv(C, 4 * THREADS), 1], block, ints: last }
+        ? { entry: `${op}_${compute}_rows_${weight}`, grid: [R, ceilDiv(C, 4 * THREADS), 1], block, ints: last }
         : threads(`${op}_rows`, R, last),
       threads(`${op}_targets`, n, last),
     ];
