@@ -33,7 +33,6 @@ for (const target of [75, 80]) {
     seed: 1,
     shift: 1,
     stretch: full ? 4 : undefined,
-    incomplete: true,
     afterwards: () =>
       test.runIf(full)('every entry of every module is launched', () => {
         expect(entriesOf(target).filter((entry) => !launched.has(entry))).toEqual([]);

@@ -1,15 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ComputeDType } from '../../engine/dtype.ts';
-import {
-  type Backend,
-  createReferenceBackend,
-  MissingKernelError,
-  memory,
-  registry,
-  scope,
-  withBackend,
-} from '../../engine/index.ts';
+import { type Backend, createReferenceBackend, memory, registry, scope, withBackend } from '../../engine/index.ts';
 import { fastCheckGen, stretched } from './gen.ts';
 import { checkParity, parityCases } from './parity.ts';
 
@@ -29,16 +21,8 @@ interface ParityOptions<B extends TestedBackend> {
   shift?: number;
   /** A quarter of the cases is as many times larger. */
   stretch?: number;
-  /** A kernel that is not written yet skips its test, which says so, in place of failing it. */
-  incomplete?: boolean;
   /** More tests, which run after all others. */
   afterwards?(backend: () => B): void;
-}
-
-/** The kernel that a failure comes from the lack of. */
-function missingKernel(error: unknown): MissingKernelError | undefined {
-  if (error instanceof MissingKernelError) return error;
-  return error instanceof Error ? missingKernel(error.cause) : undefined;
 }
 
 /** The suite derived from the registry: a backend's kernels agree with the float64 reference, and all of them are launched. */
@@ -56,7 +40,7 @@ export function describeParity<B extends TestedBackend>(name: string, options: P
     });
     afterAll(() => backend.close());
 
-    test.for(parityCases(registry.values(), options.computes))('$name', ({ def, dtypes, compute }, context) =>
+    test.for(parityCases(registry.values(), options.computes))('$name', ({ def, dtypes, compute }) =>
       withBackend(reference, async () => {
         const before = memory().tensors;
         let runs = 0;
@@ -71,13 +55,7 @@ export function describeParity<B extends TestedBackend>(name: string, options: P
             shift,
           });
         });
-        try {
-          await fc.assert(property, { numRuns: options.runs, seed: options.seed });
-        } catch (error) {
-          const missing = missingKernel(error);
-          if (options.incomplete && missing) context.skip(missing.message);
-          throw error;
-        }
+        await fc.assert(property, { numRuns: options.runs, seed: options.seed });
         expect(memory().tensors, 'tensors leaked').toBe(before);
       }),
     );
