@@ -1,5 +1,6 @@
 import { defaultLora } from '../peft/lora.ts';
 import { defaultInstruction, templateNames } from '../peft/template.ts';
+import { trainDefaults } from '../peft/train.ts';
 import {
   choice,
   type DeviceName,
@@ -59,7 +60,7 @@ export const options = {
     'float32',
   ),
   threads: byCase(integer(1), 'threads that compute', 'one a core'),
-  seed: option(integer(0), 'of everything random but --data-seed', 0),
+  seed: option(integer(0), 'of everything random but --data-seed', trainDefaults.seed),
 
   rows: required(range, 'rows of the file to use, before everything else'),
   limit: required(integer(1), 'use only so many rows, balanced over the labels'),
@@ -80,13 +81,13 @@ export const options = {
   method: option(choice('lora', 'prompt'), 'LoRA or prompt tuning', 'lora'),
   preset: required(choice('study'), 'other defaults: --init normal; for prompt tuning --prompt-init random --lr 0.03'),
   val: required(fileOrFraction, 'rows to validate on: a file, or a fraction of the training rows'),
-  epochs: option(integer(1), 'passes over the data', 2),
-  batchSize: option(integer(1), 'examples of an optimizer step', 8),
+  epochs: option(integer(1), 'passes over the data', trainDefaults.epochs),
+  batchSize: option(integer(1), 'examples of an optimizer step', trainDefaults.batchSize),
   microBatch: option(integerOr('auto'), 'examples computed at once; auto: what memory allows', 'auto'),
   lr: byCase(positive, 'peak learning rate', '0.0005 for LoRA, 0.01 for prompt tuning'),
-  schedule: option(choice('constant', 'linear', 'cosine'), 'course of the learning rate', 'constant'),
-  warmup: option(nonNegative, 'warm-up in steps, or a fraction of all steps if below 1', 0),
-  weightDecay: option(nonNegative, 'AdamW’s', 0),
+  schedule: option(choice('constant', 'linear', 'cosine'), 'course of the learning rate', trainDefaults.schedule),
+  warmup: option(nonNegative, 'warm-up in steps, or a fraction of all steps if below 1', trainDefaults.warmup),
+  weightDecay: option(nonNegative, 'AdamW’s', trainDefaults.weightDecay),
   maxGradNorm: byCase(positive, 'clip the gradient to this norm', 'no clipping'),
   rank: option(integer(1), 'LoRA: rank r', defaultLora.r),
   alpha: option(positive, 'LoRA: α of the scale α/r', defaultLora.alpha),
@@ -105,11 +106,15 @@ export const options = {
     'last',
   ),
   resume: option(flag, 'go on with the run in --out from its last checkpoint', false),
-  recompute: option(flag, 'keep less for the backward pass and compute it again: less memory, more time', false),
+  recompute: option(
+    flag,
+    'keep less for the backward pass and compute it again: less memory, more time',
+    trainDefaults.recompute,
+  ),
   sharePrefix: option(
     flag,
     'compute the tokens all examples begin with once a batch (one dropout mask for them)',
-    true,
+    trainDefaults.sharePrefix,
   ),
 
   mode: option(choice('label', 'generate'), 'score the labels, or generate an answer and look for one in it', 'label'),

@@ -32,5 +32,5 @@ export { type AdapterRecord, readSettings, writeSettings } from './settings.ts';
 export { type Fingerprint, loadCheckpoint, saveCheckpoint } from './state.ts';
 export { Classification, completionExamples, type Labelled, type TaskOptions } from './task.ts';
 export { defaultInstruction, type PromptTemplate, promptTemplate, type TemplateName } from './template.ts';
-export { type StepEvent, Trainer, type TrainOptions, type TrainState, train } from './train.ts';
+export { type StepEvent, Trainer, type TrainOptions, type TrainState, train, trainDefaults } from './train.ts';
 export { meanLoss } from './validate.ts';

@@ -134,8 +134,7 @@ const trainingParts = (
 ): Promise<MemoryParts> =>
   rehearse(planned, async (peft, { adapterIsThere, phaseEnds }) => {
     const { length: batchSize } = examples;
-    const schedule = { epochs: 1, seed: 0, lr: 0, schedule: 'constant', warmup: 0, weightDecay: 0 } as const;
-    using trainer = new Trainer(peft, examples, { ...options, ...schedule, batchSize, microBatch: batchSize });
+    using trainer = new Trainer(peft, examples, { ...options, epochs: 1, lr: 0, batchSize });
     adapterIsThere();
     for await (const _ of trainer.run());
     if (!validation?.examples.length) return;

@@ -4,19 +4,36 @@ import type { PeftModel } from './model.ts';
 import { findNonFinite, NonFiniteError } from './nonFinite.ts';
 import { accumulateGradients, type Placed, type StepOptions, type StepTokens } from './step.ts';
 
-export interface TrainOptions extends Omit<StepOptions, 'virtualTokens'> {
+interface TrainSettings extends Omit<StepOptions, 'virtualTokens'> {
   epochs: number;
   /** Examples an optimizer step learns from; the last step of an epoch may have fewer. */
   batchSize: number;
   /** Draws the order of the examples and the dropout masks. */
   seed: number;
-  /** Take the examples in another order each epoch; false: as they come. Default true. */
-  shuffle?: boolean;
-  lr: number;
+  /** Take the examples in another order each epoch; false: as they come. */
+  shuffle: boolean;
   schedule: 'constant' | 'linear' | 'cosine';
   /** Warm-up in steps, or as a fraction of all steps when below 1. */
   warmup: number;
   weightDecay: number;
+}
+
+/** What is taken where `TrainOptions` say nothing, on the command line as well; and all examples of a step at once. */
+export const trainDefaults = {
+  epochs: 2,
+  batchSize: 8,
+  seed: 0,
+  shuffle: true,
+  schedule: 'constant',
+  warmup: 0,
+  weightDecay: 0,
+  sharePrefix: true,
+  recompute: false,
+} as const;
+
+/** `trainDefaults` say what may be left out. */
+export interface TrainOptions extends Partial<TrainSettings> {
+  lr: number;
   /** Clips the gradient's norm; undefined = never. */
   maxGradNorm?: number;
   /** Aborted: the step that runs is finished, its event is the last. */
@@ -49,11 +66,11 @@ export interface TrainState {
 const adapterPrefix = 'adapter.';
 const optimizerPrefix = 'optimizer.';
 
-/** Trains a model's active adapter. One optimizer, one pass over the steps; `steps()` may be left and entered again. */
+/** Trains a model's active adapter. One optimizer, one pass over the steps; `run()` may be left and entered again. */
 export class Trainer implements Disposable {
   readonly #peft: PeftModel;
   readonly #examples: readonly Example[];
-  readonly #options: TrainOptions;
+  readonly #options: TrainOptions & TrainSettings;
   readonly #flat: FlatParameters;
   readonly #optimizer: AdamW;
   readonly #rng: Tensor;
@@ -68,12 +85,13 @@ export class Trainer implements Disposable {
     if (examples.length === 0) throw new Error('train: there are no examples');
     this.#peft = peft;
     this.#examples = examples;
-    this.#options = options;
+    const { batchSize = trainDefaults.batchSize } = options;
+    this.#options = { ...trainDefaults, microBatch: batchSize, ...options };
     this.#flat = new FlatParameters(parameters);
-    this.#optimizer = new AdamW(this.#flat, { weightDecay: options.weightDecay, maxNorm: options.maxGradNorm });
+    const { weightDecay, maxGradNorm, seed, lr, schedule: kind, warmup } = this.#options;
+    this.#optimizer = new AdamW(this.#flat, { weightDecay, maxNorm: maxGradNorm });
     const { backend } = peft.model;
-    this.#rng = tensor(Int32Array.of(options.seed, 0), [2], { dtype: 'i32', backend }).persist();
-    const { lr, schedule: kind, warmup } = options;
+    this.#rng = tensor(Int32Array.of(seed, 0), [2], { dtype: 'i32', backend }).persist();
     const steps = this.steps;
     this.#lr = schedule({ kind, lr, steps, warmup: warmup < 1 ? Math.ceil(warmup * steps) : warmup });
   }
@@ -100,7 +118,7 @@ export class Trainer implements Disposable {
   /** The order in which an epoch takes the examples: a function of the seed, drawn once an epoch. */
   #orderOf(epoch: number): readonly number[] {
     if (this.#order?.epoch === epoch) return this.#order.indices;
-    const { seed, shuffle = true } = this.#options;
+    const { seed, shuffle } = this.#options;
     const indices = shuffle ? new Rng(seed, epoch).permutation(this.#examples.length) : [...this.#examples.keys()];
     this.#order = { epoch, indices };
     return indices;

@@ -88,8 +88,8 @@ async function trainAdapter(peft: PeftModel, add: (p: PeftModel) => unknown): Pr
   const examples = sequences.map(
     (prompt, index): Example => ({ index, shared: [], prompt, answer: [token()], cut: false }),
   );
-  const options = { epochs: 3, batchSize: 1, microBatch: 1, seed: 0, lr: 0.01, schedule: 'constant' } as const;
-  const steps = train(peft, examples, { ...options, warmup: 0, weightDecay: 0, sharePrefix: true, recompute: false });
+  const options = { epochs: 3, batchSize: 1, lr: 0.01 };
+  const steps = train(peft, examples, options);
   for await (const { loss } of steps) expect(loss).toBeGreaterThanOrEqual(0);
   return sequences;
 }

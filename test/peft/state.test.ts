@@ -11,7 +11,7 @@ import { loadGolden } from '../support/golden.ts';
 
 const fingerprint = { device: 'wasm', build: 'relaxed' };
 
-const options: TrainOptions = {
+const options = {
   epochs: 2,
   batchSize: 4,
   seed: 7,
@@ -23,7 +23,7 @@ const options: TrainOptions = {
   microBatch: 2,
   sharePrefix: true,
   recompute: false,
-};
+} satisfies TrainOptions;
 
 /** Ten examples of different lengths: five steps for two epochs of batches of 4, the last of them smaller. */
 function examples(): Example[] {
