@@ -259,8 +259,8 @@ INLINE void gradKeyValue(T *dkv, const T *g, const T *q, const T *k, const T *v,
 }
 
 #define ATTENTION(T, _)                                                                                                \
-  ENTRY(THREADS) attention_##T(T *o, f32 *lse, const T *q, const T *k, const T *v, const i32 *tiles,                   \
-                               const i32 *spans, Sizes n, f32 scale) {                                                 \
+  ENTRY(THREADS, 4) attention_##T(T *o, f32 *lse, const T *q, const T *k, const T *v, const i32 *tiles,                \
+                                  const i32 *spans, Sizes n, f32 scale) {                                              \
     forward(o, lse, q, k, v, tiles, spans, n, scale);                                                                  \
   }                                                                                                                    \
   ENTRY(THREADS) attentionGradQuery_##T(T *dq, const T *g, const T *q, const T *k, const T *v, const T *o,             \

@@ -15,8 +15,9 @@ struct f16 {
 };
 
 #define INLINE __device__ __forceinline__
-/// Head of a kernel: the ABI's name, a fixed number of threads.
-#define ENTRY(THREADS) extern "C" __global__ void __launch_bounds__(THREADS)
+/// Head of a kernel: the ABI's name, a fixed number of threads and, where ptxas would rather spill than take more registers,
+/// how many blocks a multiprocessor is to hold.
+#define ENTRY(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 /// KERNEL(T, …) for every type activations come in; sm_75 has no bf16.
 #if SM >= 80
