@@ -5,7 +5,10 @@ import { alignColumns } from './table.ts';
 /** Entries below this share of the time are summed up. */
 const shown = 0.005;
 
-/** A table of where time went: op, shapes, calls, time, GFLOP/s of products and GB/s of the rest. */
+/**
+ * A table of where time went: op, shapes, calls, time, GFLOP/s of products and GB/s of the rest.
+ * @internal exported for bench/
+ */
 export function profileLines(entries: readonly ProfileEntry[]): string[] {
   const total = entries.reduce((sum, { ms }) => sum + ms, 0);
   const large = entries.filter(({ ms }) => ms >= shown * total);

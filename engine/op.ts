@@ -111,7 +111,10 @@ export interface OpDef<A = void> {
 // biome-ignore lint/suspicious/noExplicitAny: the registry holds ops of every attribute type
 export type AnyOp = OpDef<any>;
 
-/** The combinations of input dtypes of an op that computes in `compute`. */
+/**
+ * The combinations of input dtypes of an op that computes in `compute`.
+ * @internal for benchmarks and tests
+ */
 export function combinations({ dtypes, activations }: AnyOp, compute: ComputeDType): DType[][] {
   if (compute === 'f32') return dtypes;
   if (!activations) return [];
