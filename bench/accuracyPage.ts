@@ -61,7 +61,7 @@ export function accuracyPage(results: readonly Result[], machine: Machine): stri
     const [low, high] = r.ci95.map(percent);
     const peft = peftRight[r.name];
     const { title, train } = settings.find(({ name }) => name === r.name) as (typeof settings)[number];
-    return `| ${title} | \`${train?.join(' ') ?? ''}\` | ${percent(r.accuracy)} [${low}, ${high}] | ${r.n} | ${r.macroF1.toFixed(3)} | ${peft === undefined ? '' : percent(peft / 500)} |`;
+    return `| ${title} | ${train ? `\`${train.join(' ')}\`` : ''} | ${percent(r.accuracy)} [${low}, ${high}] | ${r.n} | ${r.macroF1.toFixed(3)} | ${peft === undefined ? '' : percent(peft / 500)} |`;
   });
   const judgements = [
     ...judgement('shared prefix', judged.shared, results),
