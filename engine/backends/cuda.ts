@@ -12,23 +12,18 @@ import {
   type Kernel as PtxKernel,
 } from '../../kernels/cuda/runtime/src/index.ts';
 import type { Circumstances, Kernel, Phase } from '../../kernels/cuda/table.ts';
-import { type Backend, type BufferRef, MissingKernelError, OutOfMemoryError, type Work } from '../backend.ts';
+import { type BufferRef, MissingKernelError, OutOfMemoryError, type Work } from '../backend.ts';
 import { type ComputeDType, computeDTypes } from '../dtype.ts';
-import type { MemoryModel } from './rehearsal.ts';
+import type { DeviceBackend, MemoryModel } from './rehearsal.ts';
 
 export interface CudaOptions {
   /** A GPU ('cuda' is the first one), the simulator, or a device of @cuda-js/runtime, which then belongs to the backend. */
   device?: 'cuda' | `cuda:${number}` | 'cuda-sim' | Device;
 }
 
-export interface CudaBackend extends Backend {
+/** Closing it releases the device and all its memory. */
+export interface CudaBackend extends DeviceBackend {
   readonly device: Device;
-  /** Names of all kernels that the device can run. */
-  readonly kernels: readonly string[];
-  /** For a `Rehearsal` of what this backend is to compute. */
-  readonly memoryModel: MemoryModel;
-  /** Releases the device and all its memory; every later call but `free` throws. */
-  close(): Promise<void>;
 }
 
 interface CudaHandle {
@@ -201,7 +196,7 @@ class Cuda implements CudaBackend {
       entry = this.#module(file).getFunction(name);
       this.#entries.set(name, entry);
     }
-    if (sharedBytes > this.device.attributes.sharedMemoryPerBlock) entry.setMaxDynamicShared(sharedBytes);
+    entry.setMaxDynamicShared(sharedBytes);
     return entry;
   }
 

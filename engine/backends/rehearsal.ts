@@ -12,6 +12,16 @@ export interface MemoryModel {
   scratchBytes(kernel: string, ints: readonly number[], work: Work): number;
 }
 
+/** A backend with kernels and memory of its own. */
+export interface DeviceBackend extends Backend {
+  /** Names of all kernels that it can run. */
+  readonly kernels: readonly string[];
+  /** For a `Rehearsal` of what it is to compute. */
+  readonly memoryModel: MemoryModel;
+  /** Gives back what it holds; every later call but `free` throws. */
+  close(): Promise<void>;
+}
+
 interface Block {
   address: number;
   bytes: number;

@@ -3,9 +3,9 @@ import { availableParallelism, freemem } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import type * as Kernels from '../../kernels/wasm/pkg/relaxed/lorikeet_kernels.js';
-import { type Backend, type BufferRef, MissingKernelError, type Work } from '../backend.ts';
+import { type BufferRef, MissingKernelError, type Work } from '../backend.ts';
 import { Allocator } from './allocator.ts';
-import type { MemoryModel } from './rehearsal.ts';
+import type { DeviceBackend, MemoryModel } from './rehearsal.ts';
 import { PROBE_BYTES, probeRevectorizer } from './wasm-probe.ts';
 import { Threads } from './wasm-threads.ts';
 
@@ -37,15 +37,10 @@ export interface WasmInfo {
   revectorizeReason: string;
 }
 
-export interface WasmBackend extends Backend {
+/** Closing it ends its threads. */
+export interface WasmBackend extends DeviceBackend {
   readonly threads: number;
   readonly info: WasmInfo;
-  /** Names of all kernels of the module. */
-  readonly kernels: readonly string[];
-  /** For a `Rehearsal` of what this backend is to compute. */
-  readonly memoryModel: MemoryModel;
-  /** Ends the threads; every later call but `free` throws. */
-  close(): Promise<void>;
 }
 
 interface WasmHandle {

@@ -1,15 +1,14 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { DeviceBackend } from '../../engine/backends/rehearsal.ts';
 import type { ComputeDType } from '../../engine/dtype.ts';
-import { type Backend, createReferenceBackend, memory, registry, scope, withBackend } from '../../engine/index.ts';
+import { createReferenceBackend, memory, registry, scope, withBackend } from '../../engine/index.ts';
 import { fastCheckGen, stretched } from './gen.ts';
 import { checkParity, parityCases } from './parity.ts';
 
 const reference = createReferenceBackend();
 
-type TestedBackend = Backend & { readonly kernels: readonly string[]; close(): Promise<void> };
-
-interface ParityOptions<B extends TestedBackend> {
+interface ParityOptions<B extends DeviceBackend> {
   open(): Promise<B>;
   /** Types that the backend computes in. */
   computes: readonly ComputeDType[];
@@ -26,7 +25,7 @@ interface ParityOptions<B extends TestedBackend> {
 }
 
 /** The suite derived from the registry: a backend's kernels agree with the float64 reference, and all of them are launched. */
-export function describeParity<B extends TestedBackend>(name: string, options: ParityOptions<B>): void {
+export function describeParity<B extends DeviceBackend>(name: string, options: ParityOptions<B>): void {
   describe(name, () => {
     let backend: B;
     const launched = new Set<string>();

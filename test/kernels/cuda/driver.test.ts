@@ -143,6 +143,9 @@ describe.skipIf(compiler === undefined)('driver', () => {
     });
     stub.calls();
     kernel.setMaxDynamicShared(65536);
+    // The driver would take the smaller number for the new limit.
+    kernel.setMaxDynamicShared(50000);
+    kernel.setMaxDynamicShared(65536);
     expect(stub.calls()).toEqual(['cuFuncSetAttribute 8 65536']);
     expect(() => kernel.setMaxDynamicShared(101376)).toThrow(
       'axpy: 101376 bytes of dynamic shared memory, the device allows 100352 beside 1024 static',

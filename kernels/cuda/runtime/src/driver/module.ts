@@ -107,8 +107,9 @@ export class DriverKernel implements Kernel {
         `${this.name}: ${bytes} bytes of dynamic shared memory, the device allows ${limit} beside ${this.sharedBytes} static`,
       );
     }
+    if (bytes <= this.#maxDynamicShared) return;
     this.#module.context.call('cuFuncSetAttribute', this.handle, functionAttribute.maxDynamicShared, bytes);
-    this.#maxDynamicShared = Math.max(bytes, this.#maxDynamicShared);
+    this.#maxDynamicShared = bytes;
   }
 }
 
