@@ -1,6 +1,7 @@
 // bench/ACCURACY.md, from the results of bench/accuracy.ts.
 import type { Machine } from './report.ts';
 import { judged, settings } from './settings.ts';
+import { sum } from './statistics.ts';
 
 /** What `lorikeet eval --json` said of a setting; shares, not percentages. */
 export interface Result {
@@ -24,12 +25,12 @@ const peftRight: Record<string, number> = {
   'imdb-prompt-study-500': 326,
 };
 const percent = (share: number): string => (100 * share).toFixed(1);
-const mean = (x: readonly number[]): number => x.reduce((sum, v) => sum + v, 0) / x.length;
+const mean = (x: readonly number[]): number => sum(x) / x.length;
 
 /** Unbiased sample variance. */
 function variance(x: readonly number[]): number {
   const m = mean(x);
-  return x.reduce((sum, v) => sum + (v - m) ** 2, 0) / (x.length - 1);
+  return sum(x.map((v) => (v - m) ** 2)) / (x.length - 1);
 }
 
 /** Whether the mean over seeds is where peft's is: at least its mean − max(2, 2·s·√(2/3)) points, s pooled over both. */

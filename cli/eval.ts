@@ -3,7 +3,6 @@ import { dirname } from 'node:path';
 import { replaceFile } from '../engine/file.ts';
 import { generateBatch } from '../models/generate.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
-import { readAdapterSettings } from '../peft/adapter.ts';
 import { parseAnswer } from '../peft/answer.ts';
 import type { LabelledRow } from '../peft/data.ts';
 import { evaluate as evaluateLabels } from '../peft/evaluate.ts';
@@ -18,7 +17,7 @@ import { CliError } from './exit.ts';
 import { common, dataOptions, promptOptions, type Values } from './options.ts';
 import { type Output, percent, withInterval } from './output.ts';
 import { profiled } from './profile.ts';
-import { loadModel, needModel, openModel, recordedOptions } from './session.ts';
+import { loadModel, needModel, openModel, plannedUse, recordedOptions } from './session.ts';
 import { alignColumns } from './table.ts';
 import { verb } from './verb.ts';
 
@@ -157,11 +156,8 @@ export const evaluate = verb({
     );
     if (task.tokens.endScored && o.mode === 'label')
       out.line('one label begins another: the end token is scored as well');
-    if (device.memory) {
-      const adapter = o.adapter === undefined ? undefined : await readAdapterSettings(o.adapter);
-      const planned = { checkpoint: opened.checkpoint, adapter, dtype: device.dtype, device: device.memory };
-      await assertFits(planned, task, examples, o);
-    }
+    const planned = await plannedUse(opened, device, o.adapter);
+    if (planned) await assertFits(planned, task, examples, o);
     const peft = await loadModel(opened, device, out, o.adapter);
 
     const started = performance.now();

@@ -1,13 +1,12 @@
 import { text as readAll } from 'node:stream/consumers';
 import { generate as generateText } from '../models/generate.ts';
-import { readAdapterSettings } from '../peft/adapter.ts';
 import { planGeneration } from '../peft/plan.ts';
 import { Classification } from '../peft/task.ts';
 import { openDevice } from './backend.ts';
 import { resolve } from './config.ts';
 import { CliError } from './exit.ts';
 import { common, promptOptions } from './options.ts';
-import { loadModel, needModel, openModel, recordedOptions } from './session.ts';
+import { loadModel, needModel, openModel, plannedUse, recordedOptions } from './session.ts';
 import { verb } from './verb.ts';
 
 const names = [
@@ -35,11 +34,8 @@ export const generate = verb({
     const { tokenizer } = opened;
     const prompt = new Classification([], o, tokenizer).prompt(text);
     if (prompt.length === 0) throw new CliError('input', 'the prompt is empty: there is nothing to go on from');
-    if (device.memory) {
-      const adapter = o.adapter === undefined ? undefined : await readAdapterSettings(o.adapter);
-      const planned = { checkpoint: opened.checkpoint, adapter, dtype: device.dtype, device: device.memory };
-      await planGeneration(planned, [prompt], { maxNewTokens });
-    }
+    const planned = await plannedUse(opened, device, o.adapter);
+    if (planned) await planGeneration(planned, [prompt], { maxNewTokens });
     const peft = await loadModel(opened, device, out, o.adapter);
     let answer = '';
     for await (const piece of generateText(peft, prompt, tokenizer, { ...o, maxNewTokens })) {

@@ -3,8 +3,9 @@ import { catalog } from '../models/catalog.ts';
 import { type Checkpoint, openCheckpoint } from '../models/checkpoint/index.ts';
 import { LlamaModel } from '../models/llama.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
-import { loadAdapter } from '../peft/adapter.ts';
+import { loadAdapter, readAdapterSettings } from '../peft/adapter.ts';
 import { PeftModel } from '../peft/model.ts';
+import type { Planned } from '../peft/plan.ts';
 import { readSettings } from '../peft/settings.ts';
 import type { Device } from './backend.ts';
 import { type Given, need } from './config.ts';
@@ -52,6 +53,21 @@ export async function loadModel(
   }
   if (adapter !== undefined) await loadAdapter(peft, adapter);
   return peft.eval();
+}
+
+/** What the memory planner asks about using a model with its adapter; undefined where the device has no limit. */
+export async function plannedUse(
+  { checkpoint }: OpenModel,
+  { dtype, memory }: Device,
+  adapter: string | undefined,
+): Promise<Planned | undefined> {
+  if (!memory) return undefined;
+  return {
+    checkpoint,
+    adapter: adapter === undefined ? undefined : await readAdapterSettings(adapter),
+    dtype,
+    device: memory,
+  };
 }
 
 /** Options that an adapter's record gives a default of its own. */
