@@ -1,6 +1,8 @@
+import { isVacant } from '../engine/file.ts';
 import { saveMerged } from '../peft/merge.ts';
 import { openDevice } from './backend.ts';
 import { need, resolve } from './config.ts';
+import { usageError } from './exit.ts';
 import { loadModel, needModel, openModel, recordedOptions } from './session.ts';
 import { verb } from './verb.ts';
 
@@ -13,6 +15,8 @@ export const merge = verb({
   async run(_, { out, given }) {
     const adapter = need(given.adapter as string | undefined, 'adapter');
     const folder = need(given.out as string | undefined, 'out', 'the folder of the merged model');
+    // Before the weights are read, which takes minutes where they are large.
+    if (!(await isVacant(folder))) throw usageError(`${folder} is not empty: choose another --out`);
     const o = resolve(names, given, await recordedOptions(adapter, names, given, out));
     const model = needModel(o.model);
     await using device = await openDevice(o, out);

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolder, replaceFile } from '../engine/file.ts';
+import { isVacant, makeFolder, replaceFile } from '../engine/file.ts';
 import { usageError } from './exit.ts';
 
 /** A validation in the course of a training. */
@@ -55,8 +55,7 @@ export class RunFolder implements AsyncDisposable {
 
   /** @throws CliError when there is something at this path already */
   async assertNew(): Promise<void> {
-    const entries = existsSync(this.path) ? await readdir(this.path) : [];
-    if (entries.length > 0)
+    if (!(await isVacant(this.path)))
       throw usageError(`${this.path} exists already: choose another --out, or go on with --resume`);
   }
 

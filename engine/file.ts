@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /** A file does not hold what its format, or our support of it, requires. The message names the file and the item. */
@@ -72,6 +72,11 @@ export async function makeFolder(path: string): Promise<void> {
     const there = await stat(path).catch(() => undefined);
     if (!there?.isDirectory()) throw error;
   });
+}
+
+/** Whether nothing would be mixed with what is written into a folder at `path`: it is missing or empty. */
+export async function isVacant(path: string): Promise<boolean> {
+  return !existsSync(path) || (await readdir(path)).length === 0;
 }
 
 /** Makes a rename in `folder` survive a crash. Windows cannot open folders and needs no such call. */

@@ -1,7 +1,5 @@
-import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolder, replaceFile } from '../engine/file.ts';
+import { isVacant, makeFolder, replaceFile } from '../engine/file.ts';
 import { toBf16 } from '../engine/half.ts';
 import { cast, Forest, noGrad, scope, type Tensor } from '../engine/index.ts';
 import { type SafetensorsTensor, writeSafetensors } from '../engine/safetensors.ts';
@@ -36,7 +34,7 @@ export async function saveMerged(
     throw new Error('merge: virtual tokens are inputs, not weights: a prompt tuning adapter cannot be merged');
   }
   if (!active) throw new Error('merge: no adapter is active');
-  if (existsSync(folder) && (await readdir(folder)).length > 0) throw new Error(`merge: ${folder} is not empty`);
+  if (!(await isVacant(folder))) throw new Error(`merge: ${folder} is not empty`);
   const { bosTokenId, eosTokenIds } = model.config;
   const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
   const generation = { bos_token_id: bosTokenId, eos_token_id: eosTokenIds.length > 1 ? eosTokenIds : eosTokenIds[0] };

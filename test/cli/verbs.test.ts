@@ -247,6 +247,20 @@ describe('the other commands', () => {
     expect(piped.code).toBe(0);
   });
 
+  it('merge: a folder with something in it is refused before any model is looked for', () => {
+    const { code, stderr } = lorikeet([
+      'merge',
+      '--adapter',
+      path('run', 'adapter'),
+      '--model',
+      path('none'),
+      '--out',
+      path('run'),
+    ]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/run is not empty: choose another --out$/m);
+  });
+
   it('merge: a folder that is a model with the adapter’s answers', () => {
     const merged = lorikeet(['merge', '--adapter', path('run', 'adapter'), '--out', path('merged'), '--json']);
     expect(merged.code).toBe(0);
