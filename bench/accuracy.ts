@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { replaceFile } from '../engine/file.ts';
 import { accuracyPage, type Result } from './accuracyPage.ts';
+import { referencePath } from './referenceData.ts';
 import { machine } from './report.ts';
 import { type Setting, settings } from './settings.ts';
 
@@ -25,7 +26,6 @@ const { values: flags, positionals } = parseArgs({
   },
 });
 const root = fileURLToPath(new URL('..', import.meta.url));
-const data = process.env.LORIKEET_DATA ?? join(root, '../shared');
 
 /** Runs `lorikeet`, its messages on the terminal; resolves to what it wrote to standard output. */
 function lorikeet(args: string[]): Promise<string> {
@@ -50,12 +50,12 @@ async function measure({ name, task, train, evaluateOn }: Setting): Promise<Resu
   if (train) {
     const args = existsSync(run)
       ? ['--resume']
-      : [...common, '--data', join(data, task.train), ...train, '--save-every', '20'];
+      : [...common, '--data', referencePath(task.train), ...train, '--save-every', '20'];
     await lorikeet(['train', ...args, '--out', run, '--json']);
   }
   const from = train ? ['--adapter', join(run, 'adapter'), '--model', flags.model] : common;
   const { file, rows } = evaluateOn;
-  const text = await lorikeet(['eval', ...from, '--data', join(data, file), '--rows', rows, '--json']);
+  const text = await lorikeet(['eval', ...from, '--data', referencePath(file), '--rows', rows, '--json']);
   const { accuracy, n, ci95, macroF1 } = JSON.parse(text);
   return { name, model: flags.model, accuracy, n, ci95, macroF1 };
 }

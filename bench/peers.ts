@@ -31,6 +31,7 @@ import {
   type PairStore,
   type TorchType,
 } from './peers/workloads.ts';
+import { referencePath } from './referenceData.ts';
 import { machine, printMachine, printTable } from './report.ts';
 
 const { values: flags, positionals } = parseArgs({
@@ -53,7 +54,7 @@ const { values: flags, positionals } = parseArgs({
 const beside = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const settings: Settings = {
   model: await resolveModel(flags.model),
-  data: flags.data ?? `${process.env.LORIKEET_DATA ?? beside('../../shared')}/data/imdb/train.jsonl.gz`,
+  data: flags.data ?? referencePath('data/imdb/train.jsonl.gz'),
   batch: Number(flags.batch),
   maxLength: Number(flags.length),
   threads: Number(flags.threads),

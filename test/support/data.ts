@@ -2,18 +2,8 @@
 // LORIKEET_DATA names, by default ../shared beside the repository. Without it, the tests that need it are skipped and say so.
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, it } from 'vitest';
-
-const beside = fileURLToPath(new URL('../../../shared', import.meta.url));
-
-/** The folder of reference data, or undefined. Throws when LORIKEET_DATA names a folder that does not exist. */
-function dataDir(): string | undefined {
-  const named = process.env.LORIKEET_DATA;
-  if (named === undefined) return existsSync(beside) ? beside : undefined;
-  if (!existsSync(named)) throw new Error(`LORIKEET_DATA: there is no folder ${resolve(named)}`);
-  return resolve(named);
-}
+import { referenceData } from '../../bench/referenceData.ts';
 
 const reason = 'skipped: no reference data (LORIKEET_DATA)';
 
@@ -32,7 +22,7 @@ export function itWithData(name: string, path: string, test: (path: string) => v
 }
 
 function find(path: string): string | undefined {
-  const folder = dataDir();
+  const folder = referenceData();
   const full = folder && resolve(folder, path);
   return full && existsSync(full) ? full : undefined;
 }
