@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util';
 import Benchmark from 'benchmark';
 import { byteLength, isQuantized } from '../engine/dtype.ts';
+import { execute } from '../engine/execute.ts';
 import {
   createWasmBackend,
   fromBytes,
@@ -15,7 +16,7 @@ import {
   type Tensor,
   tensor,
 } from '../engine/index.ts';
-import { type AnyOp, type BenchInput, execute } from '../engine/op.ts';
+import type { AnyOp, BenchInput } from '../engine/op.ts';
 import { Rng } from '../engine/random.ts';
 import { formatShape, size } from '../engine/shape.ts';
 import { randomBlocks } from '../test/support/gen.ts';

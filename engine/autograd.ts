@@ -1,4 +1,4 @@
-import { type Edge, Node } from './op.ts';
+import { type Edge, Node } from './node.ts';
 import { accumulate, add } from './ops/elementwise.ts';
 import { sumTo } from './ops/reduce.ts';
 import { context, noGrad, scope } from './scope.ts';

@@ -1,9 +1,10 @@
-import { type Backend, type BufferRef, isReference, MissingKernelError, type Work } from './backend.ts';
-import { type ComputeDType, type DType, isQuantized } from './dtype.ts';
-import { dequantize } from './quant.ts';
-import { context, scope, withContext } from './scope.ts';
+import type { Work } from './backend.ts';
+import type { ComputeDType, DType } from './dtype.ts';
+import { execute } from './execute.ts';
+import { Node } from './node.ts';
+import { context } from './scope.ts';
 import { type Shape, size } from './shape.ts';
-import { empty, type Tensor } from './tensor.ts';
+import type { Tensor } from './tensor.ts';
 
 export interface Spec {
   readonly shape: Shape;
@@ -60,7 +61,7 @@ export interface BenchInput extends Spec {
   readonly values?: ArrayLike<number>;
 }
 
-type Maybe<T> = T | false | undefined;
+export type Maybe<T> = T | false | undefined;
 
 /** Everything the library knows about an operation. Tests, benchmarks and the README's table are derived from it. */
 export interface OpDef<A = void> {
@@ -163,216 +164,6 @@ export function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
   }
   for (const t of auxiliaries) t.dispose();
   return result;
-}
-
-/** Runs an op without recording and returns all its outputs. In-place ops return their input 0. */
-export function execute<A>(def: OpDef<A>, inputs: Tensor[], attrs: A, needs: boolean[], kernelsOnly = false): Tensor[] {
-  const backend = commonBackend(def.name, inputs);
-  const specs: Spec[] = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
-  assertDTypes(def, specs);
-  const outSpecs = def.outputs(specs, attrs, needs);
-  const { observer } = context();
-  const started = observer ? performance.now() : 0;
-  let outputs: Tensor[];
-  const view = def.view?.(specs[0], attrs);
-  if (view) {
-    outputs = [inputs[0].view(outSpecs[0].shape, view.element * elementBytes(inputs[0]))];
-  } else {
-    outputs = compute(def, backend, inputs, specs, outSpecs, attrs, needs, kernelsOnly);
-  }
-  observer?.({
-    def: def as OpDef<never>,
-    specs,
-    attrs,
-    outputs,
-    ms: performance.now() - started,
-  });
-  return outputs;
-}
-
-function elementBytes(t: Tensor): number {
-  if (isReference(t.backend) && t.dtype !== 'i32') return 8;
-  return t.dtype === 'f16' || t.dtype === 'bf16' ? 2 : 4;
-}
-
-function compute<A>(
-  def: OpDef<A>,
-  backend: Backend,
-  inputs: Tensor[],
-  specs: Spec[],
-  outSpecs: Spec[],
-  attrs: A,
-  needs: boolean[],
-  kernelsOnly: boolean,
-): Tensor[] {
-  const outputs = def.inPlace ? inputs : outSpecs.map((s) => empty(s.shape, { dtype: s.dtype, backend }));
-  const result = def.inPlace ? [inputs[0]] : outputs;
-  if (isReference(backend) && def.reference) {
-    const arrays = (t: Tensor): Float64Array => hostView(t, def.name);
-    const written = outputs.map(arrays);
-    if (!def.inPlace) for (const w of written) w.fill(0);
-    def.reference(written, inputs.map(arrays), specs, attrs, needs);
-    return result;
-  }
-  let cause: MissingKernelError | undefined;
-  if (!isReference(backend) && def.launch) {
-    try {
-      runLaunches(def, backend, inputs, outputs, specs, attrs, needs);
-      return result;
-    } catch (error) {
-      if (!(error instanceof MissingKernelError) || kernelsOnly) {
-        if (!def.inPlace) for (const t of outputs) t.dispose();
-        throw error;
-      }
-      cause = error;
-    }
-  }
-  if (!def.define || kernelsOnly || outputs.length > 1) {
-    throw new Error(`${def.name} has neither a kernel nor a definition on backend ${backend.name}`, { cause });
-  }
-  outputs[0].dispose();
-  using inner = scope();
-  return [inner.keep(withContext({ grad: false }, () => def.define?.(inputs, attrs) as Tensor))];
-}
-
-function runLaunches<A>(
-  def: OpDef<A>,
-  backend: Backend,
-  inputs: Tensor[],
-  outputs: Tensor[],
-  specs: Spec[],
-  attrs: A,
-  needs: boolean[],
-): void {
-  if (!def.inPlace && outputs.every((t) => t.size === 0)) return;
-  const ref = (t: Tensor): BufferRef => ({
-    handle: t.storage.handle,
-    byteOffset: t.byteOffset,
-  });
-  for (const l of def.launch?.(specs, attrs, needs) ?? []) {
-    const buffers = [
-      ...l.outputs.map((i) => ref(outputs[i])),
-      ...l.inputs.map((i) => ref(i < 0 ? outputs[-1 - i] : inputs[i])),
-    ];
-    backend.launch(l.kernel, buffers, l.ints ?? [], l.floats ?? [], l.work);
-  }
-}
-
-/** The numbers of a tensor on the reference backend: in place for floats, decoded or widened copies otherwise. */
-function hostView(t: Tensor, op: string): Float64Array {
-  const { backend } = t;
-  if (!isReference(backend)) throw new Error(`${op}: backend ${backend.name} has no host view`);
-  const view = backend.view(t.storage.handle, t.dtype, t.byteOffset, t.size);
-  if (view instanceof Float64Array) return view;
-  if (isQuantized(t.dtype)) return dequantize(view as Uint8Array, t.dtype, t.size);
-  return view as unknown as Float64Array;
-}
-
-function commonBackend(op: string, inputs: Tensor[]): Backend {
-  for (const t of inputs) {
-    t.assertAlive(op);
-    if (t.backend !== inputs[0].backend) {
-      throw new Error(
-        `${op}: its inputs are on ${inputs[0].backend.name} and on ${t.backend.name}; nothing moves by itself`,
-      );
-    }
-  }
-  return inputs[0].backend;
-}
-
-/** @throws TypeError where an input has a type that none of the op's combinations has in its place */
-function assertDTypes<A>({ name, dtypes, activations = [] }: OpDef<A>, specs: Spec[]): void {
-  // Activations are bf16 together or not at all.
-  const bf16 = activations.length > 0 && activations.every((i) => i >= specs.length || specs[i].dtype === 'bf16');
-  for (const [i, { dtype }] of specs.entries()) {
-    if (bf16 && activations.includes(i)) continue;
-    // An op of any number of inputs lists a few of them.
-    const beyond = dtypes.every((d) => i >= d.length);
-    const inPlace = (d: DType[]): DType => d[beyond ? d.length - 1 : i];
-    if (dtypes.some((d) => inPlace(d) === dtype)) continue;
-    const expected = [...new Set(dtypes.map(inPlace).filter(Boolean))].join(' or ');
-    throw new TypeError(`${name}: input ${i} is ${dtype}, expected ${expected}; nothing is converted by itself`);
-  }
-}
-
-/** Where a gradient goes next: another op's node, or a leaf tensor. */
-export type Edge = Node | Tensor | undefined;
-
-/**
- * One recorded op. Nodes are counted by the tensors and nodes that lead to them, not by the garbage collector:
- * closing a scope frees what a graph saved as soon as nothing can reach it, and `backward` frees it as it walks.
- */
-export class Node {
-  readonly def: AnyOp;
-  readonly attrs: unknown;
-  readonly needs: boolean[];
-  readonly specs: Spec[];
-  edges: Edge[];
-  consumed = false;
-  /** Tensors, or the op that makes one again. */
-  #saved: (Tensor | Node | undefined)[];
-  #result: Tensor | undefined;
-  #references = 1;
-
-  constructor(def: AnyOp, attrs: unknown, inputs: Tensor[], needs: boolean[], saved: Maybe<Tensor>[]) {
-    this.def = def;
-    this.attrs = attrs;
-    this.needs = needs;
-    this.specs = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
-    this.edges = inputs.map((t, i) => (needs[i] ? (t.node?.retain() ?? t) : undefined));
-    this.#saved = saved.map((t) => {
-      if (!t) return undefined;
-      if (t.node?.def.again && !t.node.consumed) return t.node.retain();
-      // An own handle on the same memory: a scope may close over the user's.
-      return t.view().persist();
-    });
-  }
-
-  /** What `vjp` reads. */
-  get saved(): (Tensor | undefined)[] {
-    return this.#saved.map((kept) => (kept instanceof Node ? kept.#again() : kept));
-  }
-
-  /** The op's result, computed once more and kept until the node is freed. */
-  #again(): Tensor {
-    if (!this.#result) {
-      const { saved } = this;
-      const inputs = (this.def.again as readonly number[]).map((i) => saved[i] as Tensor);
-      const [result, ...auxiliaries] = execute(this.def, inputs, this.attrs, this.needs);
-      for (const t of auxiliaries) t.dispose();
-      this.#result = result.persist();
-    }
-    return this.#result;
-  }
-
-  retain(): this {
-    this.#references++;
-    return this;
-  }
-
-  /** Lets go of one reference; the last one frees what it saved and what only it leads to. */
-  release(): void {
-    // Iterative: graphs are too deep to recurse.
-    const pending: Node[] = [this];
-    for (let node = pending.pop(); node; node = pending.pop()) {
-      if (--node.#references === 0) pending.push(...node.#drop());
-    }
-  }
-
-  /** Frees what it saved and its edges although something may still refer to it: its gradient has been passed on. */
-  consume(): void {
-    for (const node of this.#drop()) node.release();
-  }
-
-  #drop(): Node[] {
-    for (const kept of this.#saved) if (!(kept instanceof Node)) kept?.dispose();
-    const inner = [...this.edges, ...this.#saved].filter((e) => e instanceof Node);
-    this.#result?.dispose();
-    this.#saved = [];
-    this.edges = [];
-    this.consumed = true;
-    return inner;
-  }
 }
 
 /** `bytes` of a cost that is moving every input and output once. */

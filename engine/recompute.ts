@@ -1,5 +1,6 @@
 import { backward } from './autograd.ts';
-import { type AnyOp, Node } from './op.ts';
+import { Node } from './node.ts';
+import type { AnyOp } from './op.ts';
 import { noGrad, scope, withContext } from './scope.ts';
 import { parameter, type Tensor } from './tensor.ts';
 

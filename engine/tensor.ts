@@ -1,7 +1,7 @@
 import { type Backend, isReference } from './backend.ts';
 import { byteLength, type DType, dtypes, type HostArray, isQuantized } from './dtype.ts';
 import { fromBf16, fromF16, toBf16, toF16 } from './half.ts';
-import type { Node } from './op.ts';
+import type { Node } from './node.ts';
 import { context, type Owned, type Scope } from './scope.ts';
 import { formatShape, type Shape, ShapeError, size } from './shape.ts';
 import { countTensors, Storage } from './storage.ts';

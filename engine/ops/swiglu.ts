@@ -1,4 +1,5 @@
-import { execute, type OpDef, op } from '../op.ts';
+import { execute } from '../execute.ts';
+import { type OpDef, op } from '../op.ts';
 import { formatShape, ShapeError, sameShape, size } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { silu } from './activation.ts';

@@ -1,8 +1,9 @@
 // What the derived parity suite's sizes do not reach: products of many tiles, and rule 1 of kernels/cuda/README.md.
 import { afterAll, expect, test } from 'vitest';
 import { createCudaBackend } from '../../engine/backends/cuda.ts';
+import { execute } from '../../engine/execute.ts';
 import { createReferenceBackend, registry, scope, withBackend } from '../../engine/index.ts';
-import { type AnyOp, execute } from '../../engine/op.ts';
+import type { AnyOp } from '../../engine/op.ts';
 import { seededGen } from '../support/gen.ts';
 import { checkParity, moved } from '../support/parity.ts';
 

@@ -1,8 +1,9 @@
 import { isReference } from '../../engine/backend.ts';
 import { isQuantized } from '../../engine/dtype.ts';
+import { execute } from '../../engine/execute.ts';
 import type { DType, Gen, Tensor } from '../../engine/index.ts';
 import { memory, noGrad, scope, tensor } from '../../engine/index.ts';
-import { type AnyOp, execute } from '../../engine/op.ts';
+import type { AnyOp } from '../../engine/op.ts';
 import { sumTo } from '../../engine/ops/reduce.ts';
 import { size } from '../../engine/shape.ts';
 

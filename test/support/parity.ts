@@ -1,7 +1,8 @@
 import { isReference } from '../../engine/backend.ts';
 import { type ComputeDType, type DType, dtypes, isQuantized } from '../../engine/dtype.ts';
+import { execute } from '../../engine/execute.ts';
 import { type Backend, backward, fromBytes, noGrad, parameter, type Tensor, tensor } from '../../engine/index.ts';
-import { type AnyOp, apply, combinations, execute } from '../../engine/op.ts';
+import { type AnyOp, apply, combinations } from '../../engine/op.ts';
 import { cast } from '../../engine/ops/quant.ts';
 import { size } from '../../engine/shape.ts';
 import { differentiable, host } from './gradcheck.ts';

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { execute } from '../../../engine/execute.ts';
 import {
   createReferenceBackend,
   createWasmBackend,
@@ -7,7 +8,7 @@ import {
   scope,
   type Tensor,
 } from '../../../engine/index.ts';
-import { type AnyOp, execute } from '../../../engine/op.ts';
+import type { AnyOp } from '../../../engine/op.ts';
 import { seededGen } from '../../support/gen.ts';
 import { differentiable } from '../../support/gradcheck.ts';
 import { checkParity, moved } from '../../support/parity.ts';
