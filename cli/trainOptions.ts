@@ -33,7 +33,7 @@ function methodDefaults({ method, preset }: { method: 'lora' | 'prompt'; preset?
   const study = preset === 'study';
   return method === 'lora'
     ? { lr: 5e-4, init: study ? 'normal' : 'true' }
-    : { lr: study ? 0.03 : 0.01, promptInit: study ? 'random' : 'vocab' };
+    : { lr: 0.03, promptInit: study ? 'random' : 'vocab' };
 }
 
 /** Options that have no effect on a run: the other method's, and all of an adapter's where it goes on from one. */

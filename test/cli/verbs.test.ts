@@ -120,7 +120,7 @@ describe('train', () => {
     expect(JSON.parse(prompt.stdout).trainableParameters).toBe(3 * 32);
     const start = ['--adapter', path('virtual', 'adapter'), '--data', path('data.jsonl')];
     expect(lorikeet(['train', ...start, '--out', path('virtual2'), '--epochs', '1', '--threads', '1']).code).toBe(0);
-    expect(parse(readFileSync(path('virtual2', 'config.yaml'), 'utf8'))).toMatchObject({ lr: 0.01 });
+    expect(parse(readFileSync(path('virtual2', 'config.yaml'), 'utf8'))).toMatchObject({ lr: 0.03 });
     const completions = write(
       'pairs.jsonl',
       `${JSON.stringify({ prompt: 'one two', completion: ' three' })}\n`.repeat(3),
