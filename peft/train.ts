@@ -151,6 +151,8 @@ export class Trainer implements Disposable {
     this.#peft.weightsChanged();
     // The event is asked for later, when the next step has run as well.
     const snapshot = this.#optimizer.snapshot().then((report) => ({ ...report, ended: performance.now() }));
+    // Nobody asks for it when a launch of the next step fails first.
+    snapshot.catch(() => {});
     this.#step++;
     const epoch = this.#epochOf(step) + 1;
     return async (settled) => {

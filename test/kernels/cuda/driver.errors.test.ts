@@ -169,6 +169,40 @@ describe.skipIf(compiler === undefined)('driver errors', () => {
     device[Symbol.dispose]();
   });
 
+  it('with the context lost, freeing stays quiet and a launch does not take the blame', () => {
+    using device = open().open();
+    const loaded = device.loadModule(module('7.0', 'sm_80'));
+    const [failing, next] = [loaded.getFunction('axpy'), loaded.getFunction('other')];
+    const pointer = device.alloc(16);
+    device.launch(failing, [1, 1, 1], [1, 1, 1], 0, new Uint8Array(0));
+    stub.fail('cuMemFreeAsync', 700);
+    device.free(pointer);
+    stub.fail('cuLaunchKernel', 700);
+    const error = thrown(() => device.launch(next, [1, 1, 1], [1, 1, 1], 0, new Uint8Array(0)));
+    expect(error).toBeInstanceOf(LaunchError);
+    expect(error.message).toBe(
+      'launch of other: CUDA_ERROR_ILLEGAL_ADDRESS (700, words of the driver). ' +
+        "A kernel failed and the device's context is lost; the last one launched: axpy",
+    );
+    const another = device.alloc(16);
+    stub.fail('cuMemFreeAsync', 1);
+    expect(() => device.free(another)).toThrow(/^free of 0x\w+: CUDA_ERROR_INVALID_VALUE/);
+  });
+
+  it('a full pool gives back what it does not use before memory counts as missing', () => {
+    using device = open().open();
+    stub.fail('cuMemAllocAsync', 2);
+    stub.calls();
+    device.free(device.alloc(4096));
+    expect(stub.calls().map((call) => call.replace(/ stream.*/, ''))).toEqual([
+      'cuMemAllocAsync 4096',
+      'cuCtxSynchronize',
+      'cuMemPoolTrimTo 0',
+      'cuMemAllocAsync 4096',
+      'cuMemFreeAsync',
+    ]);
+  });
+
   it('a graph that the driver gives up', () => {
     using device = open().open();
     using stream = device.createStream();

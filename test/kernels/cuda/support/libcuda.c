@@ -10,7 +10,9 @@
 static char text[1 << 20];
 static size_t length;
 static struct { char name[64]; int result, after, times; } failures[MAX_FAILURES];
-static int version = 13000, devices = 2, pools = 1, not_ready = 0;
+static int version = 13000, devices = 2, pools = 1, capability = 86, not_ready = 0;
+/** Launches that go well before one fails and the context with it. */
+static int launches_left = INT32_MAX;
 static uint64_t used, total = 1 << 30, threshold = 0, handles = 0x1000, capturing = 0;
 
 // ---- what tests call ----
@@ -34,6 +36,14 @@ void stub_fail(const char *name, int result, int after, int times) {
 void stub_not_ready(int n) { not_ready = n; }
 uint64_t stub_used(void) { return used; }
 uint64_t stub_threshold(void) { return threshold; }
+/** Another process says by variables what machine it wants. */
+__attribute__((constructor)) static void from_environment(void) {
+  struct { const char *name; int *value; } settings[] = {
+    {"STUB_VERSION", &version}, {"STUB_DEVICES", &devices}, {"STUB_CAPABILITY", &capability}, {"STUB_LAUNCHES", &launches_left},
+  };
+  for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+    if (getenv(settings[i].name)) *settings[i].value = atoi(getenv(settings[i].name));
+}
 
 // ---- writing down ----
 static void say(const char *format, ...) {
@@ -49,7 +59,7 @@ static int failing(const char *name) {
     failures[i].after = 0, failures[i].times--;
     return failures[i].result;
   }
-  return 0;
+  return launches_left < 0 ? 700 : 0;
 }
 #define CALL(...) \
   do { \
@@ -89,8 +99,8 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = total; return devi
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
   (void)device;
   switch (attribute) {
-    case 75: *value = 8; return 0;
-    case 76: *value = 6; return 0;
+    case 75: *value = capability / 10; return 0;
+    case 76: *value = capability % 10; return 0;
     case 115: *value = pools; return 0;
     case 8: *value = 49152; return 0;
     case 97: *value = 101376; return 0;
@@ -143,6 +153,7 @@ int cuFuncSetAttribute(uint64_t function, int attribute, int value) { (void)func
 int cuLaunchKernel(uint64_t function, uint32_t gx, uint32_t gy, uint32_t gz, uint32_t bx, uint32_t by, uint32_t bz,
                    uint32_t shared, uint64_t stream, void **params, void **extra) {
   (void)function;
+  launches_left--;
   say("args");
   const uint8_t *args = NULL;
   size_t size = 0;

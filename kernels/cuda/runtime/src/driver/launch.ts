@@ -3,7 +3,7 @@ import type { DeviceAttributes, Dim3 } from '../runtime.ts';
 import type { Context } from './context.ts';
 import type { Entry } from './library.ts';
 import type { DriverKernel } from './module.ts';
-import { describe } from './result.ts';
+import { describe, failure, poisons } from './result.ts';
 
 /** Most bytes of parameters any kernel has (PTX 8.1, sm_70). */
 const maxArguments = 32764;
@@ -40,12 +40,14 @@ export class Launcher {
     this.#args.set(args);
     this.#size[0] = args.length;
     this.#context.enter();
-    this.#context.library.lastLaunch = kernel.name;
     const [gx, gy, gz] = grid;
     const [bx, by, bz] = block;
     const extra = args.length > 0 ? this.#extra : null;
     const result = this.#launch(kernel.handle, gx, gy, gz, bx, by, bz, shared, stream, null, extra);
+    const { library } = this.#context;
+    if (poisons(result)) throw failure(library, result, `launch of ${kernel.name}`);
     if (result !== 0) throw this.#refused(result, kernel, grid, block, shared, args.length);
+    library.lastLaunch = kernel.name;
   }
 
   // The driver says no more than "invalid argument" or "too many resources requested": compare with what is known.

@@ -75,7 +75,7 @@ export class Library {
   readonly koffi: typeof Koffi;
   /** Context that is current on this thread; the driver's calls work on it. */
   current = 0;
-  /** The kernel launched last, which is the one to suspect when a context turns out to be lost. */
+  /** The kernel launched last without complaint, which is the one to suspect when a context turns out to be lost. */
   lastLaunch = 'none';
   readonly #handle: Koffi.LibraryHandle;
   readonly #entries = new Map<DriverFunction, Entry | undefined>();

@@ -1,7 +1,7 @@
 import { CudaError, OutOfMemory } from '../errors.ts';
 import type { DevicePointer, HostBuffer, MemoryInfo } from '../runtime.ts';
 import { type Context, Resource } from './context.ts';
-import { CUresult, describe, failure } from './result.ts';
+import { CUresult, check, describe, failure, poisons } from './result.ts';
 
 const releaseThreshold = 4;
 const reservedNow = 5;
@@ -30,10 +30,13 @@ export class Memory {
     const word = new BigUint64Array(1);
     // The driver refuses an empty allocation; an empty tensor still wants an address.
     const size = Math.max(bytes, 1);
-    const result =
-      this.#pool === undefined
-        ? this.#context.try('cuMemAlloc_v2', word, size)
-        : this.#context.try('cuMemAllocAsync', word, size, stream);
+    let result = this.#take(word, size, stream);
+    if (result === CUresult.outOfMemory && this.#pool !== undefined) {
+      // What is freed in the stream's order comes back when the work is done, and what the pool keeps, when it is told to.
+      this.#context.try('cuCtxSynchronize');
+      this.#context.try('cuMemPoolTrimTo', this.#pool, 0);
+      result = this.#take(word, size, stream);
+    }
     if (result !== 0) throw this.#refused(result, `alloc of ${bytes} bytes on ${this.#context.label}`);
     const pointer = Number(word[0]);
     this.#live.set(pointer, size);
@@ -48,8 +51,12 @@ export class Memory {
         `free of 0x${pointer.toString(16)}, which alloc did not return or which is free already`,
       );
     }
-    if (this.#pool === undefined) this.#context.call('cuMemFree_v2', pointer);
-    else this.#context.call('cuMemFreeAsync', pointer, stream);
+    const result =
+      this.#pool === undefined
+        ? this.#context.try('cuMemFree_v2', pointer)
+        : this.#context.try('cuMemFreeAsync', pointer, stream);
+    // The memory went with its context; freeing it on the way out must not stand before the failure that led there.
+    if (!poisons(result)) check(this.#context.library, result, `free of 0x${pointer.toString(16)}`);
   }
 
   allocHost(bytes: number): HostBuffer {
@@ -73,6 +80,12 @@ export class Memory {
     if (this.#pool === undefined) return;
     this.#context.try('cuMemPoolTrimTo', this.#pool, 0);
     this.#context.try('cuMemPoolSetAttribute', this.#pool, releaseThreshold, this.#previousThreshold);
+  }
+
+  #take(word: BigUint64Array, bytes: number, stream: number): number {
+    return this.#pool === undefined
+      ? this.#context.try('cuMemAlloc_v2', word, bytes)
+      : this.#context.try('cuMemAllocAsync', word, bytes, stream);
   }
 
   #unusedInPool(): number {

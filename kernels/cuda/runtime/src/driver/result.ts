@@ -47,7 +47,7 @@ export function failure(library: Library, result: number, doing: string): CudaEr
  * Whether a kernel failed so that its context accepts nothing more: illegal address (700), time limit (702), assertion
  * (710), and hardware stack, instruction, alignment, address space, program counter, unspecified failure (714 to 719).
  */
-function poisons(result: number): boolean {
+export function poisons(result: number): boolean {
   return result === 700 || result === 702 || result === 710 || (result >= 714 && result <= 719);
 }
 
