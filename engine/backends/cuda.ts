@@ -39,7 +39,7 @@ interface Located extends Kernel {
 /** Targets that modules are compiled for, newest first: a device takes the newest that it can run. */
 const TARGETS = [80, 75];
 const MAX_I32 = 2 ** 31 - 1;
-/** Modules, the context's own needs and what other programs take in the meantime. */
+/** Modules, the context's own needs, what the pool rounds up to, and what other programs take in the meantime. */
 const RESERVED_BYTES = 2 ** 28;
 
 /**
@@ -211,15 +211,16 @@ class Cuda implements CudaBackend {
   }
 
   /**
-   * Scratch memory for the next launch; launches run in order, so that they can share it. It only grows on a GPU. On the
-   * simulator every launch gets fresh memory of exactly its size, so that the checks see each unwritten or foreign byte.
+   * Scratch memory for the next launch, null where it needs none; launches run in order, so that they can share it. It only
+   * grows on a GPU. On the simulator every launch gets fresh memory of exactly its size, so that the checks see each unwritten
+   * or foreign byte.
    */
   #scratchFor(bytes: number): DevicePointer {
-    const { simulated } = this.device;
-    if (bytes > this.#scratch.bytes || simulated) {
+    if (bytes === 0) return 0;
+    if (bytes > this.#scratch.bytes || this.device.simulated) {
       if (this.#scratch.bytes > 0) this.free(this.#scratch);
       this.#scratch = { pointer: 0, bytes: 0 };
-      if (bytes > 0) this.#scratch = this.alloc(bytes);
+      this.#scratch = this.alloc(bytes);
     }
     return this.#scratch.pointer;
   }
