@@ -1,12 +1,15 @@
 // `npm run bench:ptx`: what can be known about the CUDA kernels' speed without a GPU. Registers, spills and shared memory are
-// ptxas's, counters the simulator's; times are a roofline that both imply. Fails where a kernel spills or meets bank conflicts.
+// ptxas's, counters the simulator's; times are a roofline that both imply. Only small problems are simulated, two of each
+// kernel: what a block counts is a sum of what it does once and of its equal steps, so that larger problems follow exactly.
+// Fails where a kernel spills or meets bank conflicts.
 import { spawnSync } from 'node:child_process';
 import { devNull } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createCudaBackend } from '../engine/backends/cuda.ts';
 import { execute } from '../engine/execute.ts';
-import { registry, scope, withBackend, zeros } from '../engine/index.ts';
-import type { AnyOp, Spec } from '../engine/op.ts';
+import { Forest, registry, scope, tensor, withBackend, zeros } from '../engine/index.ts';
+import type { AnyOp, BenchInput } from '../engine/op.ts';
+import { planArrays } from '../engine/segments.ts';
 import { openSimulator } from '../kernels/cuda/runtime/src/index.ts';
 import { compiler } from '../kernels/cuda/toolchain.mjs';
 import { type Counters, gpus, type Problem, type Resources, residentBlocks, roofline } from './ptxModel.ts';
@@ -20,11 +23,12 @@ interface Case {
   readonly op: string;
   readonly module: string;
   readonly entry: string;
-  readonly threads: number;
-  inputs(sizes: Sizes): Spec[];
+  /** Inputs without values are zeros: counters do not depend on numbers. */
+  inputs(sizes: Sizes): { inputs: BenchInput[]; attrs?: unknown };
   blocks(sizes: Sizes): number;
-  /** Counters are a sum of this many times what one block does once, and once for each of its steps. */
+  /** Counters are a sum of this many times what one block does once, and once for each of its steps; a mean where blocks differ. */
   steps(sizes: Sizes): number;
+  /** Of what the op asks for: a kernel may do more, which it masks. */
   flops(sizes: Sizes): number;
   bytes(sizes: Sizes): number;
   /** Run on the simulator; they differ in their steps. Counters of a block of the first one are printed. */
@@ -40,18 +44,19 @@ const layers: readonly Sizes[] = [
   [2048, 4096, 11008],
 ];
 
-function product(op: string, entry: string, tile: number, depth: number, threads: number): Case {
+function product(op: string, entry: string, tile: number, depth: number): Case {
   const dtype = entry.includes('bf16') ? 'bf16' : 'f32';
   const size = dtype === 'bf16' ? 2 : 4;
   return {
     op,
     module: 'linear',
     entry,
-    threads,
-    inputs: ([M, N, K]) => [
-      { shape: [M, K], dtype },
-      { shape: op === 'linear' ? [N, K] : [K, N], dtype },
-    ],
+    inputs: ([M, N, K]) => ({
+      inputs: [
+        { shape: [M, K], dtype },
+        { shape: op === 'linear' ? [N, K] : [K, N], dtype },
+      ],
+    }),
     blocks: ([M, N]) => Math.ceil(M / tile) * Math.ceil(N / tile),
     steps: ([, , K]) => Math.ceil(K / depth),
     flops: ([M, N, K]) => 2 * M * N * K,
@@ -65,11 +70,59 @@ function product(op: string, entry: string, tile: number, depth: number, threads
   };
 }
 
+/** Rows of q or k that a block has: four tiles of the plan. */
+const OWN = 128;
+
+/** Causal attention over one sequence, sizes [T, H, D]; of `rows` tensors of [T, H, D] and `products` products of length D. */
+function attention(op: string, D: number, products: number, rows: number): Case {
+  const pairs = (T: number): number => (T * (T + 1)) / 2;
+  return {
+    op,
+    module: 'attention',
+    entry: `${op}_bf16_mma${D}`,
+    inputs: ([T, H]) => {
+      const forest = new Forest();
+      forest.add(-1, T);
+      const { queryTiles, keySpans, keyTiles, querySpans } = planArrays(forest);
+      const heads: BenchInput = { shape: [T, H, D], dtype: 'bf16' };
+      const list = (values: number[], width: number): BenchInput => ({
+        shape: [values.length / width, width],
+        dtype: 'i32',
+        values,
+      });
+      const byQuery = [list(queryTiles, 5), list(keySpans, 2)];
+      const byKey = [list(keyTiles, 4), list(querySpans, 3)];
+      const saved: BenchInput[] = [heads, heads, heads, heads, heads, { shape: [T, H], dtype: 'f32' }];
+      const inputs = {
+        attention: [heads, heads, heads, ...byQuery, ...byKey],
+        attentionGradQuery: [...saved, ...byQuery],
+        attentionGradKeyValue: [...saved, ...byKey],
+      }[op] as BenchInput[];
+      return { inputs, attrs: { scale: D ** -0.5, keys: T, pairs: pairs(T) } };
+    },
+    blocks: ([T, H]) => (T / OWN) * H,
+    // The block on the diagonal is the same for all; of those beside it, the first block has none and the last one the most.
+    steps: ([T]) => (T / OWN - 1) / 2,
+    flops: ([T, H]) => 2 * products * pairs(T) * H * D,
+    bytes: ([T, H]) => 2 * rows * T * H * D,
+    simulated: [
+      [2 * OWN, 1, D],
+      [3 * OWN, 1, D],
+    ],
+    extrapolated: [[2048, 4096 / D, D]],
+  };
+}
+
 const cases: readonly Case[] = [
-  product('linear', 'linear_bf16_async', 128, 32, 256),
-  product('linearGradInput', 'linearGradInput_bf16_async', 128, 32, 256),
-  product('linear', 'linear_f32', 64, 16, 128),
-  product('linearGradInput', 'linearGradInput_f32', 64, 16, 128),
+  product('linear', 'linear_bf16_async', 128, 32),
+  product('linearGradInput', 'linearGradInput_bf16_async', 128, 32),
+  product('linear', 'linear_f32', 64, 16),
+  product('linearGradInput', 'linearGradInput_f32', 64, 16),
+  ...[128, 64].flatMap((D) => [
+    attention('attention', D, 2, 4),
+    attention('attentionGradQuery', D, 3, 6),
+    attention('attentionGradKeyValue', D, 4, 6),
+  ]),
 ];
 
 const { ptxas } = compiler();
@@ -98,16 +151,23 @@ const off = { memory: false, uninitialised: false, races: false, sync: false };
 const device = openSimulator({ checks: { ...off, counters: true } });
 const backend = await createCudaBackend({ device });
 
-/** Counters of the case's entry, which the op must launch for these sizes. */
-function simulate({ op, entry, inputs }: Case, sizes: Sizes): Counters {
-  let found: Counters | undefined;
+/** A launch of a case's entry on the simulator. */
+interface Simulated {
+  readonly threads: number;
+  readonly dynamicSharedBytes: number;
+  readonly counters: Counters;
+}
+
+/** The case's entry, which the op must launch for these sizes. */
+function simulate({ op, entry, inputs }: Case, sizes: Sizes): Simulated {
+  let found: Simulated | undefined;
   const { launch } = device;
-  device.launch = (kernel, ...rest) => {
+  device.launch = (kernel, grid, block, dynamicSharedBytes, ...rest) => {
     device.resetCounts();
-    launch.call(device, kernel, ...rest);
+    launch.call(device, kernel, grid, block, dynamicSharedBytes, ...rest);
     if (kernel.name !== entry) return;
     const { warpInstructions, byClass, global, shared } = device.counts;
-    found = {
+    const counters = {
       warpInstructions,
       mma: byClass.get('mma') ?? 0,
       ldmatrix: byClass.get('ldmatrix') ?? 0,
@@ -116,47 +176,57 @@ function simulate({ op, entry, inputs }: Case, sizes: Sizes): Counters {
       sectorsRead: global.loads.sectors,
       sectorsWritten: global.stores.sectors,
     };
+    found = { threads: block[0], dynamicSharedBytes, counters };
   };
   withBackend(backend, () => {
     using _ = scope();
-    const tensors = inputs(sizes).map(({ shape, dtype }) => zeros(shape, { dtype }));
-    execute(registry.get(op) as AnyOp, tensors, undefined, []);
+    const { inputs: all, attrs } = inputs(sizes);
+    const tensors = all.map(({ shape, dtype, values }) =>
+      values ? tensor(Int32Array.from(values), shape, { dtype }) : zeros(shape, { dtype }),
+    );
+    execute(registry.get(op) as AnyOp, tensors, attrs, []);
   });
   device.launch = launch;
   if (!found) throw new Error(`${op} of ${sizes.join('×')} does not launch ${entry}`);
   return found;
 }
 
-/** Counters at other sizes: blocks·(once + steps·each), from two sizes that were simulated. */
-function extrapolate(c: Case, [a, b]: readonly [Counters, Counters]): (sizes: Sizes) => Counters {
+/** Counters of a block, from two sizes that were simulated: those of `steps` steps, and of each one more. */
+function perBlock(c: Case, [a, b]: readonly [Simulated, Simulated]) {
   const [first, second] = c.simulated;
-  return (sizes) =>
+  const combined = (f: (x: number, y: number) => number): Counters =>
     Object.fromEntries(
-      Object.keys(a).map((name) => {
-        const [x, y] = [a[name as keyof Counters] / c.blocks(first), b[name as keyof Counters] / c.blocks(second)];
-        const each = (y - x) / (c.steps(second) - c.steps(first));
-        return [name, c.blocks(sizes) * (x + each * (c.steps(sizes) - c.steps(first)))];
-      }),
+      Object.entries(a.counters).map(([name, n]) => [
+        name,
+        f(n / c.blocks(first), b.counters[name as keyof Counters] / c.blocks(second)),
+      ]),
     ) as unknown as Counters;
+  const more = c.steps(second) - c.steps(first);
+  return {
+    each: combined((x, y) => (y - x) / more),
+    of: (sizes: Sizes) => combined((x, y) => x + ((y - x) / more) * (c.steps(sizes) - c.steps(first))),
+  };
 }
 
 const [a100] = gpus;
 const resources = new Map(cases.map(({ module }) => [module, resourcesOf(module, 80)]));
-const counters = cases.map((c): [Counters, Counters] => [simulate(c, c.simulated[0]), simulate(c, c.simulated[1])]);
-const of = (c: Case): Resources => {
-  const found = resources.get(c.module)?.get(c.entry);
-  if (!found) throw new Error(`${c.module}.ptx has no entry ${c.entry}`);
-  return found;
-};
+const simulated = cases.map((c): [Simulated, Simulated] => [simulate(c, c.simulated[0]), simulate(c, c.simulated[1])]);
+const blocksOf = cases.map((c, i) => perBlock(c, simulated[i]));
+const entries = cases.map(({ module, entry }, i): Resources => {
+  const found = resources.get(module)?.get(entry);
+  if (!found) throw new Error(`${module}.ptx has no entry ${entry}`);
+  return { ...found, sharedBytes: found.sharedBytes + simulated[i][0].dynamicSharedBytes };
+});
 
 console.log('Entries as ptxas compiles them for sm_80, and how an A100 holds them');
 printTable(
   ['entry', 'registers', 'spilled bytes', 'shared bytes', 'threads', 'blocks/SM', 'occupancy %'],
-  cases.map((c) => {
-    const { registers, spilledBytes, sharedBytes } = of(c);
-    const blocks = residentBlocks(of(c), c.threads, a100);
-    const occupancy = (100 * blocks * c.threads) / 32 / a100.warps;
-    return [c.entry, registers, spilledBytes, sharedBytes, c.threads, blocks, occupancy];
+  cases.map(({ entry }, i) => {
+    const { registers, spilledBytes, sharedBytes } = entries[i];
+    const [{ threads }] = simulated[i];
+    const blocks = residentBlocks(entries[i], threads, a100);
+    const occupancy = (100 * blocks * threads) / 32 / a100.warps;
+    return [entry, registers, spilledBytes, sharedBytes, threads, blocks, occupancy];
   }),
 );
 
@@ -164,15 +234,13 @@ console.log('\nCounters of the simulator for one block');
 printTable(
   ['entry', 'sizes', 'mma', 'ldmatrix', 'mma : ldmatrix', 'wavefronts', 'ideal', 'bytes/FLOP', 'PTX instructions/mma'],
   cases.map((c, i) => {
-    const [n, more] = counters[i];
     const [sizes] = c.simulated;
-    const blocks = c.blocks(sizes);
-    const moved = (32 * (n.sectorsRead + n.sectorsWritten)) / c.flops(sizes);
+    const { each, of } = blocksOf[i];
+    const n = of(sizes);
+    const moved = (32 * (n.sectorsRead + n.sectorsWritten) * c.blocks(sizes)) / c.flops(sizes);
     const ratio = n.ldmatrix > 0 ? n.mma / n.ldmatrix : undefined;
-    const perMma = n.mma > 0 ? (more.warpInstructions - n.warpInstructions) / (more.mma - n.mma) : undefined;
-    const ofBlock = [n.mma, n.ldmatrix].map((x) => x / blocks);
-    const wavefronts = [n.wavefronts, n.ideal].map((x) => x / blocks);
-    return [c.entry, sizes.join('×'), ...ofBlock, ratio, ...wavefronts, moved, perMma];
+    const perMma = n.mma > 0 ? each.warpInstructions / each.mma : undefined;
+    return [c.entry, sizes.join('×'), n.mma, n.ldmatrix, ratio, n.wavefronts, n.ideal, moved, perMma];
   }),
 );
 
@@ -185,7 +253,7 @@ printTable(
         blocks: c.blocks(sizes),
         flops: c.flops(sizes),
         bytes: c.bytes(sizes),
-        counters: extrapolate(c, counters[i])(sizes),
+        counters: blocksOf[i].of(sizes),
       };
       const cells = gpus.flatMap((gpu) => {
         const [unit, seconds] = Object.entries(roofline(problem, gpu)).reduce((a, b) => (b[1] > a[1] ? b : a));
@@ -196,11 +264,13 @@ printTable(
   ),
 );
 
-const broken = cases.flatMap((c, i) => {
-  const [{ wavefronts, ideal, mma }] = counters[i];
+const broken = cases.flatMap(({ entry }, i) => {
+  const { spilledBytes } = entries[i];
+  const [{ counters }] = simulated[i];
+  const { wavefronts, ideal, mma } = counters;
   return [
-    ...(of(c).spilledBytes > 0 ? [`${c.entry} spills ${of(c).spilledBytes} bytes`] : []),
-    ...(mma > 0 && wavefronts > ideal ? [`${c.entry} takes ${wavefronts} wavefronts where ${ideal} would do`] : []),
+    ...(spilledBytes > 0 ? [`${entry} spills ${spilledBytes} bytes`] : []),
+    ...(mma > 0 && wavefronts > ideal ? [`${entry} takes ${wavefronts} wavefronts where ${ideal} would do`] : []),
   ];
 });
 for (const line of broken) console.error(`\nbench:ptx: ${line}`);

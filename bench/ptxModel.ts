@@ -65,7 +65,7 @@ export function residentBlocks({ registers, sharedBytes }: Resources, threads: n
   return Math.min(byRegisters, Math.floor(gpu.sharedBytes / (sharedBytes + 1024)), Math.floor(gpu.warps / warps), 32);
 }
 
-/** Work of one launch, or of a part of one. */
+/** What a launch, or a part of one, did. */
 export interface Counters {
   readonly warpInstructions: number;
   readonly mma: number;
@@ -80,23 +80,30 @@ export interface Counters {
 
 export interface Problem {
   readonly blocks: number;
+  /** Where there are no matrix instructions that count them. */
   readonly flops: number;
   /** Every input once and every output once. */
   readonly bytes: number;
+  /** Of a block. */
   readonly counters: Counters;
 }
 
+/** Of `mma.m16n8k16`. */
+const MMA_FLOPS = 2 * 16 * 8 * 16;
+
 /** Seconds that each unit is busy; the largest bounds the kernel's time from below. */
 export function roofline({ blocks, flops, bytes, counters }: Problem, gpu: Gpu): Record<string, number> {
-  // The last blocks leave some multiprocessors idle: the fullest one has this part of all blocks.
-  const share = Math.ceil(blocks / gpu.multiprocessors) / blocks;
-  const clocks = (n: number): number => (n * share) / gpu.hertz;
+  const { mma, wavefronts, warpInstructions, sectorsRead } = counters;
+  // The last blocks leave some multiprocessors idle: the fullest one has so many of all blocks.
+  const most = Math.ceil(blocks / gpu.multiprocessors);
+  const clocks = (n: number): number => (n * most) / gpu.hertz;
+  const arithmetic = mma > 0 ? (MMA_FLOPS * mma) / gpu.tensor : flops / blocks / gpu.f32;
   return {
-    arithmetic: (flops / (counters.mma > 0 ? gpu.tensor : gpu.f32)) * gpu.multiprocessors * share,
+    arithmetic: arithmetic * gpu.multiprocessors * most,
     // A wavefront, four instructions, or 64 bytes from L2 a clock and multiprocessor.
-    shared: clocks(counters.wavefronts),
-    issue: clocks(counters.warpInstructions / 4),
-    L2: clocks((32 * counters.sectorsRead) / 64),
+    shared: clocks(wavefronts),
+    issue: clocks(warpInstructions / 4),
+    L2: clocks((32 * sectorsRead) / 64),
     DRAM: bytes / gpu.dram,
   };
 }
