@@ -55,7 +55,10 @@ describe.skipIf(compiler === undefined || process.platform !== 'linux')('a drive
     copyFileSync(stub.path, join(dirname(stub.path), 'libcuda.so.1'));
   });
   afterAll(() => stub.remove());
-  const run = (...args: string[]) => lorikeet(args, { variables: { LD_LIBRARY_PATH: dirname(stub.path) } });
+  /** `machine`: what the stub is to be, see libcuda.c. */
+  const runOn = (machine: Record<string, string>, ...args: string[]) =>
+    lorikeet(args, { variables: { LD_LIBRARY_PATH: dirname(stub.path), ...machine } });
+  const run = (...args: string[]) => runOn({}, ...args);
 
   it.each([
     ['auto', 'cuda:0, Stub 0'],
@@ -78,5 +81,50 @@ describe.skipIf(compiler === undefined || process.platform !== 'linux')('a drive
     const { code, stdout } = run('doctor', '--threads', '1');
     expect(stdout).toMatch(/✓ CUDA +cuda:0, Stub 0 \(sm_\d+, [\d.]+ GiB free\)\n/);
     expect(code).toBe(0);
+  });
+
+  it.each([
+    ['is too old', { STUB_VERSION: '10020' }, 'the NVIDIA driver .* is for CUDA 10.2; CUDA 11.0 or newer is needed'],
+    [
+      'has no GPU',
+      { STUB_DEVICES: '0' },
+      'the NVIDIA driver .* shows no device to this process.*; an NVIDIA GPU is needed',
+    ],
+    ['has an old GPU', { STUB_CAPABILITY: '61' }, 'Stub 0 is sm_61; the kernels need sm_75 or newer'],
+  ])('one sentence where the driver %s', (_, machine, sentence) => {
+    const { code, stdout, stderr } = runOn(machine, 'train', '--device', 'cuda', '--out', path('run'), ...nothingThere);
+    expect(stderr).toMatch(new RegExp(`^lorikeet: --device cuda: ${sentence}; --device wasm computes on the CPU\\n$`));
+    expect({ code, stdout }).toEqual({ code: 6, stdout: '' });
+    expect(existsSync(path('run'))).toBe(false);
+  });
+
+  it('doctor and --device auto say why an old driver does not serve', () => {
+    const old = { STUB_VERSION: '10020' };
+    const doctor = runOn(old, 'doctor', '--threads', '1');
+    expect(doctor.stdout).toMatch(
+      /✗ CUDA +no: the NVIDIA driver .* is for CUDA 10\.2; CUDA 11\.0 or newer is needed\n/,
+    );
+    expect(doctor.code).toBe(0);
+    const { stdout } = runOn(old, 'eval', ...nothingThere);
+    expect(stdout).toMatch(/^device: wasm, .*; no CUDA: the NVIDIA driver .* CUDA 11\.0 or newer is needed\n/);
+  });
+
+  it('--compute bfloat16 is refused on a GPU before sm_80, and taken on a newer one', () => {
+    const args = ['generate', '--device', 'cuda:1', '--compute', 'bfloat16', '--model', 'no-model', '--text', 'a'];
+    const { code, stderr } = runOn({ STUB_CAPABILITY: '75' }, ...args);
+    expect(stderr).toBe(
+      'lorikeet: --compute bfloat16: backend cuda:1 computes in f32, not in bf16: that needs CUDA from sm_80 on\n',
+    );
+    expect(code).toBe(6);
+    expect(run(...args).stderr).toMatch(/^lorikeet: .*no-model/);
+  });
+
+  it('a kernel that fails in the middle of training is one sentence', () => {
+    const args = ['train', '--device', 'cuda', '--model', path('model'), '--data', path('data.jsonl')];
+    const { code, stderr } = runOn({ STUB_LAUNCHES: '300' }, ...args, '--out', path('run'), '--prompt', 'none');
+    expect(stderr).toMatch(
+      /^reading weights .*\nlorikeet: launch of \w+: CUDA_ERROR_ILLEGAL_ADDRESS \(700, .*\)\. A kernel failed and the device's context is lost; the last one launched: \w+\n$/,
+    );
+    expect(code).toBe(6);
   });
 });

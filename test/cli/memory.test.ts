@@ -1,7 +1,9 @@
 // A model or training that does not fit is refused before any weight is read, with the numbers.
-import { cpSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectedTensors, openCheckpoint } from '../../models/checkpoint/index.ts';
+import { buildStub, compiler } from '../kernels/cuda/support/stub.ts';
 import { lorikeet, workFolder } from '../support/cli.ts';
 
 const { path } = workFolder();
@@ -31,7 +33,7 @@ async function hugeModel(): Promise<void> {
 beforeAll(hugeModel);
 
 /** The command ends with the status for devices, one sentence, and the parts. */
-function refuses(args: string[], sentence: RegExp, options?: { shell: string }): void {
+function refuses(args: string[], sentence: RegExp, options?: Parameters<typeof lorikeet>[1]): void {
   const { code, stderr } = lorikeet(args, options);
   expect(stderr).toMatch(sentence);
   expect(stderr).toMatch(/^ {2}weights +\d+ MiB$/m);
@@ -53,6 +55,20 @@ describe('too little memory', () => {
     const data = ['--model', path('huge'), '--data', path('data.jsonl'), ...quick];
     refuses(['eval', ...data], found('evaluation'));
     refuses(['eval', '--mode', 'generate', ...data], found('generation'));
+  });
+
+  // The stub's GPUs have 1 GiB, of which a quarter is kept.
+  it.skipIf(compiler === undefined || process.platform !== 'linux')('refuses a model that a GPU does not hold', () => {
+    const stub = buildStub();
+    try {
+      copyFileSync(stub.path, join(dirname(stub.path), 'libcuda.so.1'));
+      const gpu = { variables: { LD_LIBRARY_PATH: dirname(stub.path) } };
+      const found = /not enough memory: training with micro-batch 1.* needs \d{4,5} MiB, the device has 76\d MiB$/m;
+      refuses(train('huge', '--device', 'cuda', '--compute', 'bfloat16'), found, gpu);
+      expect(existsSync(path('run'))).toBe(false);
+    } finally {
+      stub.remove();
+    }
   });
 
   it('refuses training that the machine has no memory for, a validation set with it', () => {

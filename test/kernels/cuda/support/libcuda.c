@@ -49,7 +49,7 @@ __attribute__((constructor)) static void from_environment(void) {
 static void say(const char *format, ...) {
   va_list args;
   va_start(args, format);
-  length += vsnprintf(text + length, sizeof text - length, format, args);
+  if (length < sizeof text) length += vsnprintf(text + length, sizeof text - length, format, args);
   va_end(args);
 }
 static int failing(const char *name) {
