@@ -38,7 +38,6 @@ interface Located extends Kernel {
 
 /** Targets that modules are compiled for, newest first: a device takes the newest that it can run. */
 const TARGETS = [80, 75];
-const MAX_I32 = 2 ** 31 - 1;
 /** Modules, the context's own needs, what the pool rounds up to, and what other programs take in the meantime. */
 const RESERVED_BYTES = 2 ** 28;
 
@@ -144,13 +143,16 @@ class Cuda implements CudaBackend {
     work: Work,
   ): void {
     const located = this.#locate(kernel);
-    if (work[0] > MAX_I32 || ints.some((i) => i !== (i | 0))) {
-      throw new RangeError(`kernel ${kernel}: work ${work} or ints ${ints} exceed 32 bits`);
-    }
     const call = { ints, floats, work };
     const pointers = buffers.map(({ handle, byteOffset }) => (handle as CudaHandle).pointer + byteOffset);
     const alignment = pointers.reduce(commonAlignment, 256);
     const phases = located.phases(call, { ...this.#circumstances, alignment });
+    const numbers = [work[0], ...ints, ...phases.flatMap((phase) => phase.ints ?? [])];
+    if (numbers.some((n) => n !== (n | 0))) {
+      throw new RangeError(
+        `kernel ${kernel}: work ${work}, ints ${ints} or its phases' ints (${numbers}) exceed 32 bits`,
+      );
+    }
     const scratch = located.scratchBytes && this.#scratchFor(located.scratchBytes(call));
     if (scratch !== undefined) pointers.push(scratch);
     for (const phase of phases) this.#run(located.file, phase, pointers, phase.ints ?? ints, floats);

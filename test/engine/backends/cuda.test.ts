@@ -21,3 +21,15 @@ test('a launch that needs no scratch memory gets none, though an earlier one has
   expect(scratch).not.toContain(0n);
   await backend.close();
 });
+
+test('a number of a phase that 32 bits do not hold is refused as those of the call are', async () => {
+  const backend = await createCudaBackend({ device: emptyGpu().device });
+  const tensors = Array.from({ length: 4 }, () => ({ handle: backend.alloc(1024), byteOffset: 0 }));
+  const linear = (rows: number, N: number, K: number) => () =>
+    backend.launch('linear_f32_q8_0', tensors, [rows, N, K, 0], [], [N, rows, 1]);
+  expect(linear(9, 65536, 32)).not.toThrow();
+  // The elements of the weight that is widened.
+  expect(linear(9, 65536, 65536)).toThrow(/^kernel linear_f32_q8_0: .*4294967296.* exceed 32 bits/);
+  expect(linear(2 ** 31, 1, 32)).toThrow(/^kernel linear_f32_q8_0: .*2147483648.* exceed 32 bits/);
+  await backend.close();
+});
