@@ -37,7 +37,7 @@ function product(h: Float64Array, w: Float64Array, { R, V, C }: { R: number; V: 
 
 function sampleLinear(gen: Gen, [dtype, weight]: DType[]): [h: Tensor, w: Tensor, targets: Tensor, weights: Tensor] {
   const C = weight.endsWith('_k') ? 256 : weight.startsWith('q') ? 32 : Math.max(4, gen.dim(33));
-  const [R, V] = [gen.dim(9, { zero: true }), Math.max(5, gen.dim(33))];
+  const [R, V] = [gen.dim(9, { zero: true }), Math.max(5, gen.dim(65))];
   // Logits of about 1: where one token takes it all, the loss is a difference of nearly equal numbers.
   const h = gen.tensor([R, C], { dtype, lo: -(C ** -0.5), hi: C ** -0.5 });
   return [h, gen.tensor([V, C], { dtype: weight }), ...sampleTargets(gen, R, V)];

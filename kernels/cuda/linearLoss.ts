@@ -11,7 +11,7 @@ import {
 } from './table.ts';
 
 /** Constants of linearLoss.cu. */
-const [THREADS, TILE] = [256, 64];
+const [THREADS, TILE, DEPTH] = [256, 64, 16];
 /** Blocks that the sums of the gradient are cut into pieces for, where the tiles of [R, C] are fewer. */
 const BLOCKS = 256;
 
@@ -24,7 +24,8 @@ function plan({ ints: [R, V, , , C] }: Call, compute: string, weight: string, gr
   const fitting = Math.min(MAX_CHUNK, Math.max(MIN_CHUNK, TILE * Math.floor(MAX_LOGITS / Math.max(1, R) / TILE)));
   const capacity = TILE * Math.max(1, ceilDiv(Math.min(V, fitting), TILE));
   const tiles = ceilDiv(R, TILE) * ceilDiv(C, TILE);
-  const pieces = grad ? Math.min(8, Math.max(1, Math.floor(BLOCKS / Math.max(1, tiles)))) : 0;
+  const most = Math.min(8, ceilDiv(Math.min(V, capacity), DEPTH), Math.floor(BLOCKS / Math.max(1, tiles)));
+  const pieces = grad ? Math.max(1, most) : 0;
   let end = 0;
   const place = (bytes: number): number => {
     const begin = end;

@@ -53,6 +53,13 @@ export const parityCases = (ops: Iterable<AnyOp>, computes: readonly ComputeDTyp
 /** 16·2⁻²⁴ of an f32 result; a bf16 result is rounded to 8 bits once or twice on its way. */
 const precision = { f32: 16 * 2 ** -24, bf16: 2 * 2 ** -8 };
 
+/** Ops that in bf16 round weights of other types and e^(z − m) before they sum them in f32. */
+const roundedOperands: ReadonlySet<string> = new Set(['linearLogProbs', 'linearCrossEntropy']);
+
+/** What an output is rounded to on its way: where activations are bf16, statistics and sums stay f32. */
+const roundedTo = (def: AnyOp, output: Tensor, compute: ComputeDType): ComputeDType =>
+  output.dtype === 'f32' && !roundedOperands.has(def.name) ? 'f32' : compute;
+
 /**
  * How much rounding an output element may show, in f32: 16·2⁻²⁴·√K·Σ|a||b| for a contraction (the op run on absolute
  * values is an upper bound of Σ|a||b|), 16 ulp of the row's largest |output| for the rest. Sums of bf16 products are f32:
@@ -66,18 +73,21 @@ function allowances(
   needs: boolean[],
   compute: ComputeDType,
 ): Float64Array[] {
-  const relative = precision[compute];
   const specs = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
   if (def.contraction) {
-    const K = compute === 'f32' ? Math.max(1, def.contraction(specs, attrs)) : 1;
+    const K = Math.max(1, def.contraction(specs, attrs));
     const sums = noGrad(() => execute(def, inputs.map(absolute), attrs, needs));
     return outputs.map((o, k) => {
       const rowMax = rowMaxima(o);
-      return host(sums[k]).map((s, i) => relative * Math.sqrt(K) * Math.max(Math.abs(s), rowMax[i]));
+      const to = roundedTo(def, o, compute);
+      const relative = precision[to] * (to === 'f32' ? Math.sqrt(K) : 1);
+      return host(sums[k]).map((s, i) => relative * Math.max(Math.abs(s), rowMax[i]));
     });
   }
   // Integers are exact.
-  return outputs.map((o) => rowMaxima(o).map((m) => (o.dtype === 'i32' ? 0 : relative * m)));
+  return outputs.map((o) =>
+    rowMaxima(o).map((m) => (o.dtype === 'i32' ? 0 : precision[roundedTo(def, o, compute)] * m)),
+  );
 }
 
 /** The same for tensors that an op overwrites: sums with what stood there may cancel, so that counts as well. */
