@@ -1,25 +1,26 @@
 // `npm run mutants:ptx`: how many small defects of the shipped PTX the parity cases and the simulator's checks notice.
 //
-//   npm run mutants:ptx -- [--count 120] [--seed 1] [--runs 16] [--only REGEX] [--out FILE]
+//   npm run mutants:ptx -- [--count 120] [--seed 1] [--only REGEX] [--runs 8] [--out FILE]
 //
-// Mutants of the products, attention, norms and losses are drawn with a fixed seed, kinds of mutation in turn. Every result is
-// appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already are not run again. Those judged to compute the
-// same stand in mutants/equivalent.json with the reason. Exit status 1 when fewer than 90% of the others are caught.
+// Mutants of the products, attention, norms and losses are drawn with a fixed seed, kinds of mutation in turn; with --only, every
+// one whose key matches is taken instead. Each is judged by the cases that launch its entry, small ones first, until one fails.
+// Every result is appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already are not run again. Those judged to
+// compute the same stand in mutants/equivalent.json with the reason. Exit status 1 when fewer than 90% of the others are caught.
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createReferenceBackend } from '../../../engine/index.ts';
 import { Rng } from '../../../engine/random.ts';
 import { InvalidPtx } from '../../../kernels/cuda/runtime/src/index.ts';
-import { type Case, cases, changedBackend } from './mutants/cases.ts';
+import { type Case, cases, changedBackend, thinned } from './mutants/cases.ts';
 import { type Mutation, mutated, mutationsOf } from './mutants/mutations.ts';
 
 const { values: flags } = parseArgs({
   options: {
     count: { type: 'string', default: '120' },
     seed: { type: 'string', default: '1' },
-    runs: { type: 'string', default: '16' },
-    only: { type: 'string', default: '' },
+    only: { type: 'string' },
+    runs: { type: 'string', default: '8' },
     out: { type: 'string', default: 'runs/mutants.jsonl' },
   },
 });
@@ -39,6 +40,7 @@ interface Mutant extends Mutation {
 interface Result extends Mutant {
   /** What noticed it; null where nothing did. */
   caught: string | null;
+  seconds: number;
 }
 
 const ptxOf = (file: string): string =>
@@ -46,10 +48,14 @@ const ptxOf = (file: string): string =>
 /** What makes a mutant the same in the next build: line numbers move. */
 const keyOf = ({ file, entry, kind, before, line }: Mutant): string => `${file} ${entry} ${line} ${kind}: ${before}`;
 
+const mutantsOf = (subject: keyof typeof subjects): Mutant[] =>
+  subjects[subject].flatMap((file) => mutationsOf(ptxOf(file)).map((m): Mutant => ({ ...m, subject, file })));
+const names = Object.keys(subjects) as (keyof typeof subjects)[];
+
 /** `count` different mutants: subjects and, within them, kinds in turn, then any instruction of any entry. */
 function draw(count: number, seed: number): Mutant[] {
-  const pools = Object.entries(subjects).map(([subject, files], i) => {
-    const all = files.flatMap((file) => mutationsOf(ptxOf(file)).map((m): Mutant => ({ ...m, subject, file })));
+  const pools = names.map((subject, i) => {
+    const all = mutantsOf(subject);
     // A generator of its own: another build of one subject leaves the others' mutants as they are.
     return {
       kinds: [...new Set(all.map(({ kind }) => kind))].map((kind) => all.filter((m) => m.kind === kind)),
@@ -66,18 +72,30 @@ function draw(count: number, seed: number): Mutant[] {
   return [...drawn.values()];
 }
 
+const reference = createReferenceBackend();
+const casesOfFile = new Map<string, readonly Case[]>();
+/** Cases that passed without a mutation; each is run so when it first catches one. */
+const sound = new Set<Case>();
+
+/** The cases that launch an entry, cheap ones first. */
+function casesOf({ file, entry }: Mutant): Case[] {
+  const all = casesOfFile.get(file) ?? cases(reference, file, Number(flags.runs));
+  casesOfFile.set(file, all);
+  return thinned(all.filter(({ entries }) => entries.has(entry))).sort((a, b) => a.threads - b.threads);
+}
+
 /** What the first failing case says; null when all pass. */
-async function firstFailure(
-  all: readonly Case[],
-  change: (ptx: string, file: string) => string,
-): Promise<string | null> {
-  const backend = await changedBackend(change);
+async function firstFailure(mutant: Mutant, own: readonly Case[]): Promise<string | null> {
+  const backend = await changedBackend((ptx, file, entry) =>
+    mutated(ptx, entry, file === mutant.file && entry === mutant.entry ? mutant : undefined),
+  );
   try {
-    for (const c of all) {
+    for (const c of own) {
       try {
         await c.run(backend);
       } catch (error) {
         if (error instanceof InvalidPtx) throw error;
+        await checkSound(c);
         return `${(error as Error).message.split('\n')[0].slice(0, 160)} (${c.name})`;
       }
     }
@@ -87,24 +105,19 @@ async function firstFailure(
   }
 }
 
-const reference = createReferenceBackend();
-const all = cases(reference, Object.values(subjects).flat(), Number(flags.runs));
-const sound = new Map<string, readonly Case[]>();
-
-/** The cases that launch an entry, which pass without a mutation. */
-async function casesOf({ file, entry }: Mutant): Promise<readonly Case[]> {
-  let found = sound.get(entry);
-  if (found === undefined) {
-    found = all.filter(({ entries }) => entries.has(entry));
-    const failure = await firstFailure(found, (ptx, name) =>
-      name === file ? mutated(ptx, entriesIn(found ?? [])) : ptx,
-    );
-    if (failure !== null) throw new Error(`${entry} fails as it is: ${failure}`);
-    sound.set(entry, found);
+/** @throws Error when the case fails without a mutation, so that it says nothing */
+async function checkSound(c: Case): Promise<void> {
+  if (sound.has(c)) return;
+  const backend = await changedBackend((ptx, _, entry) => mutated(ptx, entry));
+  try {
+    await c.run(backend);
+    sound.add(c);
+  } catch (error) {
+    throw new Error(`${c.name} fails without a mutation`, { cause: error });
+  } finally {
+    await backend.close();
   }
-  return found;
 }
-const entriesIn = (list: readonly Case[]): Set<string> => new Set(list.flatMap(({ entries }) => [...entries]));
 
 const done = new Map<string, Result>();
 if (existsSync(flags.out)) {
@@ -115,19 +128,25 @@ if (existsSync(flags.out)) {
 }
 mkdirSync(dirname(flags.out), { recursive: true });
 
-const mutants = draw(Number(flags.count), Number(flags.seed)).filter((m) => new RegExp(flags.only).test(keyOf(m)));
+const { only } = flags;
+const mutants =
+  only === undefined
+    ? draw(Number(flags.count), Number(flags.seed))
+    : names.flatMap(mutantsOf).filter((m) => new RegExp(only).test(keyOf(m)));
 const results: Result[] = [];
 for (const [i, mutant] of mutants.entries()) {
   let result = done.get(keyOf(mutant));
   if (result === undefined) {
-    const own = await casesOf(mutant);
-    const keep = entriesIn(own);
-    const caught = await firstFailure(own, (ptx, file) => (file === mutant.file ? mutated(ptx, keep, mutant) : ptx));
-    result = { ...mutant, caught };
+    const own = casesOf(mutant);
+    const start = performance.now();
+    const caught = await firstFailure(mutant, own);
+    result = { ...mutant, caught, seconds: (performance.now() - start) / 1000 };
     appendFileSync(flags.out, `${JSON.stringify(result)}\n`);
   }
   results.push(result);
-  console.log(`${i + 1}/${mutants.length} ${result.caught === null ? 'SURVIVED' : 'caught'} ${keyOf(mutant)}`);
+  console.log(
+    `${i + 1}/${mutants.length} ${result.caught === null ? 'SURVIVED' : 'caught'} ${result.seconds.toFixed(1)} s ${keyOf(mutant)}`,
+  );
 }
 summarise(results);
 
@@ -137,7 +156,7 @@ function summarise(results: readonly Result[]): void {
     string
   >;
   const isEquivalent = (r: Result): boolean => r.caught === null && keyOf(r) in equivalent;
-  const rows = Object.keys(subjects).map((subject) => {
+  const rows = names.map((subject) => {
     const own = results.filter((r) => r.subject === subject);
     const counts = {
       mutants: own.length,

@@ -6,65 +6,60 @@ import {
   type Tensor,
   withBackend,
 } from '../../../../engine/index.ts';
-import type { AnyOp, Spec } from '../../../../engine/op.ts';
+import { type AnyOp, combinations, type Spec } from '../../../../engine/op.ts';
+import { size } from '../../../../engine/shape.ts';
 import { families } from '../../../../kernels/cuda/kernels.ts';
-import { openSimulator } from '../../../../kernels/cuda/runtime/src/index.ts';
-import type { Family } from '../../../../kernels/cuda/table.ts';
+import { type Module, openSimulator } from '../../../../kernels/cuda/runtime/src/index.ts';
+import type { Family, Phase } from '../../../../kernels/cuda/table.ts';
 import { seededGen, stretched } from '../../../support/gen.ts';
 import { differentiable } from '../../../support/gradcheck.ts';
-import {
-  attentionOverForests,
-  chunkedLoss,
-  deepProducts,
-  type LargeCase,
-  wideRows,
-} from '../../../support/largeCases.ts';
+import { type LargeCase, largeCases } from '../../../support/largeCases.ts';
 import { checkParity, parityCases } from '../../../support/parity.ts';
 
 /** One parity case, and the entries that it launches. */
 export interface Case {
   name: string;
   entries: ReadonlySet<string>;
+  /** Of all launches: about what it costs. */
+  threads: number;
+  /** Whether it is one of many like it, with other sizes and types. */
+  derived: boolean;
   run(backend: Backend): Promise<void>;
 }
 
-/** Entries of these kernels that an op launches for these inputs. */
-function entriesOf(kernels: Family, def: AnyOp, specs: Spec[], attrs: unknown, alignment: number): Set<string> {
+/** What an op launches for these inputs, of these kernels. */
+function phasesOf(kernels: Family, def: AnyOp, specs: Spec[], attrs: unknown, alignment: number): Phase[] {
   const needs = differentiable(
     def,
     specs.map((s) => s.dtype),
   );
   const circumstances = { alignment, computeCapability: 80, sharedBytes: 163 * 1024, multiprocessors: 108 };
   const launches = def.launch?.(specs, attrs, needs) ?? [];
-  const phases = launches.flatMap(
+  return launches.flatMap(
     ({ kernel, ints = [], floats = [], work }) =>
       kernels[kernel]?.phases({ ints, floats, work }, circumstances).filter(({ grid }) => !grid.includes(0)) ?? [],
   );
-  return new Set(phases.map(({ entry }) => entry));
 }
 
+/** Whether an op launches any of these kernels. */
+function launches(def: AnyOp, kernels: Family, reference: Backend): boolean {
+  using _ = scope();
+  const [inputs, attrs] = def.sample(seededGen(1, reference), combinations(def, 'f32')[0], 'f32');
+  return phasesOf(kernels, def, specsOf(inputs), attrs, 256).length > 0;
+}
+
+const specsOf = (inputs: readonly Tensor[]): Spec[] => inputs.map(({ shape, dtype }) => ({ shape, dtype }));
+
 /**
- * What launches kernels of `files`: the derived suite's cases, `runs` for each op and combination of types, half of them at
- * four times the sizes (as `npm run test:cuda` has them), then those of test/support/largeCases.ts.
+ * What launches kernels of a file: the derived suite's cases, `runs` for each op and combination of types, half of them at
+ * four times the sizes (as `npm run test:cuda` has them), and those of test/support/largeCases.ts.
  */
-export function cases(reference: Backend, files: readonly string[], runs: number): Case[] {
-  const kernels: Family = Object.assign({}, ...files.map((file) => families[file]));
-  const specsOf = (inputs: readonly Tensor[]): Spec[] => inputs.map(({ shape, dtype }) => ({ shape, dtype }));
-  const launching = parityCases(registry.values(), ['f32', 'bf16']).filter(({ def, dtypes, compute }) =>
-    withBackend(reference, () => {
-      using _ = scope();
-      const [inputs, attrs] = def.sample(seededGen(1, reference), dtypes, compute);
-      const launches =
-        def.launch?.(
-          specsOf(inputs),
-          attrs,
-          inputs.map(() => false),
-        ) ?? [];
-      return launches.some(({ kernel }) => kernel in kernels);
-    }),
+export function cases(reference: Backend, file: string, runs: number): Case[] {
+  const launching = new Set(
+    withBackend(reference, () => [...registry.values()].filter((def) => launches(def, families[file], reference))),
   );
-  const derived = launching.flatMap(({ name, def, dtypes, compute }) =>
-    Array.from({ length: runs }, (_, run): LargeCase & { shift: number } => ({
+  const derived = parityCases(launching, ['f32', 'bf16']).flatMap(({ name, def, dtypes, compute }) =>
+    Array.from({ length: runs }, (_, run) => ({
       name: `${name} ${run}`,
       def,
       compute,
@@ -73,35 +68,62 @@ export function cases(reference: Backend, files: readonly string[], runs: number
         return def.sample(run < runs / 2 ? gen : stretched(gen, 4), dtypes, compute);
       },
       shift: run % 2,
+      derived: true,
     })),
   );
-  const large = [...attentionOverForests(), ...chunkedLoss(), ...deepProducts(), ...wideRows()].flatMap((c) =>
-    [0, 1].map((shift) => ({ ...c, shift })),
-  );
-  return withBackend(reference, () =>
-    [...derived, ...large].map(({ name, def, compute, make, shift }) => {
-      using _ = scope();
-      const [inputs, attrs] = make(seededGen(1, reference));
-      return {
-        name,
-        entries: entriesOf(kernels, def, specsOf(inputs), attrs, shift > 0 ? 2 : 256),
-        run: (backend) =>
-          withBackend(reference, async () => {
-            using _ = scope();
-            await checkParity(def, ...make(seededGen(1, reference)), backend, { compute, shift });
-          }),
-      } satisfies Case;
-    }),
-  );
+  const large = largeCases().flatMap((c) => [0, 1].map((shift) => ({ ...c, shift, derived: false })));
+  const ofFile = (c: LargeCase & { shift: number; derived: boolean }): Case[] => {
+    using _ = scope();
+    const { name, def, compute, make, shift, derived } = c;
+    const [inputs, attrs] = make(seededGen(1, reference));
+    const phases = phasesOf(families[file], def, specsOf(inputs), attrs, shift > 0 ? 2 : 256);
+    if (phases.length === 0) return [];
+    const run = (backend: Backend): Promise<void> =>
+      withBackend(reference, async () => {
+        using _ = scope();
+        await checkParity(def, ...make(seededGen(1, reference)), backend, { compute, shift });
+      });
+    const threads = phases.reduce((sum, { grid, block }) => sum + size([...grid, ...block]), 0);
+    return [{ name, entries: new Set(phases.map(({ entry }) => entry)), threads, derived, run }];
+  };
+  return withBackend(reference, () => [...derived, ...large].filter(({ def }) => launching.has(def)).flatMap(ofFile));
+}
+
+/** Derived cases of one entry: products are launched by every type of weight, of which each brings its own. */
+const MOST = 48;
+
+/** All cases made for something, and of many derived ones every n-th. */
+export function thinned(all: readonly Case[]): Case[] {
+  const derived = all.filter((c) => c.derived);
+  const step = Math.ceil(derived.length / MOST);
+  return [...all.filter((c) => !c.derived), ...derived.filter((_, i) => i % step === 0)];
 }
 
 /** Loops that a mutation keeps from ending are cut off here; the kernels' own take far fewer steps. */
 const STEPS = 2 ** 22;
 
-/** The simulator, with the texts of modules passed through `change`. */
-export async function changedBackend(change: (ptx: string, file: string) => string) {
+/** The simulator, with the texts of modules passed through `change` for each entry that is launched, and compiled for it alone. */
+export async function changedBackend(change: (ptx: string, file: string, entry: string) => string) {
   const device = openSimulator({ computeCapability: [8, 0], stepLimit: STEPS });
   const { loadModule } = device;
-  device.loadModule = (ptx, name = '') => loadModule.call(device, change(ptx, name.replace('.ptx', '')), name);
+  device.loadModule = (ptx, name = '') => {
+    const modules = new Map<string, Module>();
+    const moduleOf = (entry: string): Module => {
+      const found =
+        modules.get(entry) ?? loadModule.call(device, change(ptx, name.replace('.ptx', ''), entry), `${name}:${entry}`);
+      modules.set(entry, found);
+      return found;
+    };
+    return {
+      infoLog: '',
+      getFunction: (entry) => moduleOf(entry).getFunction(entry),
+      getGlobal: (variable) => {
+        throw new Error(`${name}: no kernel reads ${variable} from the host`);
+      },
+      [Symbol.dispose]: () => {
+        for (const module of modules.values()) module[Symbol.dispose]();
+      },
+    };
+  };
   return createCudaBackend({ device });
 }

@@ -41,7 +41,7 @@ test('every kind changes its instruction as its name says', () => {
 
 test('a mutant keeps its lines, and of other entries the parameters', () => {
   const [, , bound] = mutationsOf(ptx);
-  const lines = mutated(ptx, new Set(['first']), bound).split('\n');
+  const lines = mutated(ptx, 'first', bound).split('\n');
   expect(lines).toHaveLength(ptx.split('\n').length);
   expect(lines[6].replace(/\s+/g, ' ')).toBe('setp.le.s32 %p2, %r1, 4;');
   expect(lines.slice(15)).toEqual([')', '{', 'ret;', '', '}', '']);

@@ -86,12 +86,12 @@ export function mutationsOf(ptx: string): Mutation[] {
   return mutations;
 }
 
-/** The module with a mutation, and of its entries only those in `keep`: others need not be compiled. */
-export function mutated(ptx: string, keep: ReadonlySet<string>, mutation?: Mutation): string {
+/** The module with a mutation, and of its entries only one: others need not be compiled. */
+export function mutated(ptx: string, kept: string, mutation?: Mutation): string {
   const lines = ptx.split('\n');
   if (mutation) lines[mutation.line - 1] = mutation.after;
   for (const { entry, begin, end } of bodies(lines)) {
-    if (!keep.has(entry)) lines.fill('ret;', begin + 1, begin + 2).fill('', begin + 2, end);
+    if (entry !== kept) lines.fill('ret;', begin + 1, begin + 2).fill('', begin + 2, end);
   }
   return lines.join('\n');
 }
