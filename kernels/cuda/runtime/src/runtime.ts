@@ -57,7 +57,10 @@ export interface Kernel {
 }
 
 export interface Module extends Disposable {
-  /** Throws CudaError (CUDA_ERROR_NOT_FOUND) naming the kernel and the module's kernels. */
+  /**
+   * Throws CudaError (CUDA_ERROR_NOT_FOUND) naming the kernel and the module's kernels. The simulator compiles a kernel here,
+   * and throws InvalidPtx for one with an instruction that it does not know.
+   */
   getFunction(name: string): Kernel;
   /** Address and size of a `.global` or `.const` variable; throws CudaError (CUDA_ERROR_NOT_FOUND). */
   getGlobal(name: string): { pointer: DevicePointer; bytes: number };

@@ -3,32 +3,32 @@ import type { DevicePointer, Kernel, Module } from '../runtime.ts';
 import { compileKernel } from './compile.ts';
 import { globalBase, shadow, windows } from './deviceMemory.ts';
 import { type Machine, SimulatedKernel } from './kernel.ts';
-import { PtxError, type PtxModule, type Variable } from './ptx.ts';
+import { PtxError, type PtxFunction, type PtxModule, type Variable } from './ptx.ts';
 import type { Assembly } from './ptxas.ts';
 
-/** A module of a simulated device: its variables in device memory, its kernels compiled. */
+/** A module of a simulated device: its variables in device memory, its kernels, each compiled when it is first asked for. */
 export class SimulatedModule implements Module {
   readonly infoLog: string;
   readonly #machine: Machine;
   readonly #name: string;
-  readonly #kernels: ReadonlyMap<string, SimulatedKernel>;
+  readonly #parsed: PtxModule;
+  readonly #assembly: Assembly | undefined;
+  readonly #entries: ReadonlyMap<string, PtxFunction>;
+  readonly #kernels = new Map<string, SimulatedKernel>();
   readonly #globals = new Map<Variable, number>();
 
   constructor(machine: Machine, parsed: PtxModule, name: string, assembly: Assembly | undefined) {
     this.infoLog = assembly?.log ?? '';
     this.#machine = machine;
     this.#name = name;
+    this.#parsed = parsed;
+    this.#assembly = assembly;
     const own = [...parsed.functions.values()].flatMap((fn) => fn.variables);
     const variables = [...parsed.variables, ...own].filter(({ space }) => space === 'global' || space === 'const');
     for (const variable of variables) this.#globals.set(variable, machine.global.alloc(Math.max(variable.bytes, 1)));
     for (const variable of variables) this.#initialise(variable, variables);
     const entries = [...parsed.functions.values()].filter((fn) => fn.entry && fn.body !== undefined);
-    this.#kernels = new Map(
-      entries.map((entry) => {
-        const compiled = attempt(name, () => compileKernel(parsed, entry, this.#globals, machine.checks));
-        return [entry.name, new SimulatedKernel(machine, compiled, assembly?.registers.get(entry.name))];
-      }),
-    );
+    this.#entries = new Map(entries.map((entry) => [entry.name, entry]));
   }
 
   // Module variables without initialiser are zero, as the driver makes them.
@@ -48,14 +48,26 @@ export class SimulatedModule implements Module {
   }
 
   getFunction(name: string): Kernel {
-    const kernel = this.#kernels.get(name);
+    let kernel = this.#kernels.get(name);
     if (kernel === undefined) {
-      throw new CudaError(
-        'CUDA_ERROR_NOT_FOUND',
-        `${this.#name} has no kernel ${name}; it has ${[...this.#kernels.keys()].join(', ') || 'none'}`,
-      );
+      kernel = this.#compile(name);
+      this.#kernels.set(name, kernel);
     }
     return kernel;
+  }
+
+  // Modules have a kernel for each type of weight, of which a program uses few, and compiling takes longer than running.
+  #compile(name: string): SimulatedKernel {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) {
+      throw new CudaError(
+        'CUDA_ERROR_NOT_FOUND',
+        `${this.#name} has no kernel ${name}; it has ${[...this.#entries.keys()].join(', ') || 'none'}`,
+      );
+    }
+    const { checks } = this.#machine;
+    const compiled = attempt(this.#name, () => compileKernel(this.#parsed, entry, this.#globals, checks));
+    return new SimulatedKernel(this.#machine, compiled, this.#assembly?.registers.get(name));
   }
 
   getGlobal(name: string): { pointer: DevicePointer; bytes: number } {
