@@ -61,8 +61,8 @@ export function resume() {
 }
 
 /**
- * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 96 floating-point operations. Writes one
- * vector to `out` in every 32 bytes: with neighbouring stores V8 would pair the chains into 256-bit ones.
+ * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 48 multiply-adds. With neighbouring stores V8
+ * would pair the chains into 256-bit ones.
  * @param {number} turns
  * @param {number} out
  */
@@ -84,6 +84,24 @@ export function run_multiply_adds(turns, out) {
  */
 export function run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns) {
     wasm.run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns);
+}
+
+/**
+ * `turns` × 256 multiply-adds of 8-bit integers, for V8 to pair: what products in int8 could reach.
+ * @param {number} turns
+ * @param {number} out
+ */
+export function run_wide_dots(turns, out) {
+    wasm.run_wide_dots(turns, out);
+}
+
+/**
+ * `turns` × 64 multiply-adds, for V8 to pair.
+ * @param {number} turns
+ * @param {number} out
+ */
+export function run_wide_multiply_adds(turns, out) {
+    wasm.run_wide_multiply_adds(turns, out);
 }
 
 /**

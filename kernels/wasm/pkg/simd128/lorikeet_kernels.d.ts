@@ -33,8 +33,8 @@ export function launch(): number;
 export function resume(): number;
 
 /**
- * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 96 floating-point operations. Writes one
- * vector to `out` in every 32 bytes: with neighbouring stores V8 would pair the chains into 256-bit ones.
+ * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 48 multiply-adds. With neighbouring stores V8
+ * would pair the chains into 256-bit ones.
  */
 export function run_multiply_adds(turns: number, out: number): void;
 
@@ -42,6 +42,11 @@ export function run_multiply_adds(turns: number, out: number): void;
  * Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `accumulate` adds to C.
  */
 export function run_tile(rows: number, columns: number, accumulate: boolean, depth: number, a: number, b: number, c: number, stride: number, turns: number): void;
+
+/**
+ * `turns` × 64 multiply-adds, for V8 to pair.
+ */
+export function run_wide_multiply_adds(turns: number, out: number): void;
 
 /**
  * Scratch memory that the job's kernel needs on the pool's threads, in bytes.
@@ -69,6 +74,7 @@ export interface InitOutput {
     readonly resume: () => number;
     readonly run_multiply_adds: (a: number, b: number) => void;
     readonly run_tile: (a: number, b: number, c: number, d: number, e: number, f: number, g: number, h: number, i: number) => void;
+    readonly run_wide_multiply_adds: (a: number, b: number) => void;
     readonly scratch_bytes: () => number;
     readonly set_threads: (a: number) => void;
     readonly worker_loop: (a: number) => void;

@@ -8,6 +8,7 @@ export const launch: () => number;
 export const resume: () => number;
 export const run_multiply_adds: (a: number, b: number) => void;
 export const run_tile: (a: number, b: number, c: number, d: number, e: number, f: number, g: number, h: number, i: number) => void;
+export const run_wide_multiply_adds: (a: number, b: number) => void;
 export const scratch_bytes: () => number;
 export const set_threads: (a: number) => void;
 export const worker_loop: (a: number) => void;

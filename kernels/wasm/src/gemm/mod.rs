@@ -168,14 +168,21 @@ impl<W: Weight> Linear<W> {
         (1..=gemv::MAX_ROWS).contains(&job.size(0))
     }
 
-    unsafe fn run_gemv(job: &Job, chunk: usize) {
-        let (m, n, k) = (job.size(0), job.size(1), job.size(2));
-        let (y, x, weight) = (job.buffer(0), job.buffer(1), job.buffer(2));
-        unsafe { Gemv { m, n, k, y, x, weight, bias: Self::bias(job) }.chunk::<W>(chunk) };
+    fn gemv(job: &Job) -> Gemv {
+        let (y, x, weight, packed) = (job.buffer(0), job.buffer(1), job.buffer(2), job.scratch.cast());
+        Gemv { m: job.size(0), n: job.size(1), k: job.size(2), y, x, weight, bias: Self::bias(job), packed }
     }
 
     const KERNEL_PHASES: &'static [Phase] = &[
-        Phase { chunks: |job| if Self::is_gemv(job) { 0 } else { pack_chunks::<Self>(job) }, run: pack::<Self> },
+        Phase {
+            chunks: |job| if Self::is_gemv(job) { 1 } else { pack_chunks::<Self>(job) },
+            run: |job, chunk, thread| unsafe {
+                match Self::is_gemv(job) {
+                    true => Self::gemv(job).pack::<W>(),
+                    false => pack::<Self>(job, chunk, thread),
+                }
+            },
+        },
         Phase {
             chunks: |job| match Self::is_gemv(job) {
                 true => gemv::chunks(job.size(1), job.size(2)),
@@ -183,7 +190,7 @@ impl<W: Weight> Linear<W> {
             },
             run: |job, chunk, thread| unsafe {
                 match Self::is_gemv(job) {
-                    true => Self::run_gemv(job, chunk),
+                    true => Self::gemv(job).chunk::<W>(chunk, thread),
                     false => multiply::<Self>(job, chunk, thread),
                 }
             },
@@ -191,7 +198,10 @@ impl<W: Weight> Linear<W> {
     ];
 
     const fn kernel(name: &'static str) -> Kernel {
-        let scratch = |job: &Job, threads| if Self::is_gemv(job) { 0 } else { scratch::<Self>(job, threads) };
+        let scratch = |job: &Job, threads| match Self::is_gemv(job) {
+            true => 4 * gemv::scratch::<W>(job.size(0), job.size(2), threads),
+            false => scratch::<Self>(job, threads),
+        };
         Kernel { name, phases: Self::KERNEL_PHASES, scratch }
     }
 }

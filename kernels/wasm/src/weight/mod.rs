@@ -8,6 +8,8 @@ pub use blocks::{Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
 
 /// Eight consecutive elements.
 pub type Eight = [v128; 2];
+/// The 32 elements that a GEMV takes at a time, in an order of the type's own (`arrange`).
+pub type Strip = [Eight; 4];
 
 /// A storage type of matrix rows `[K]`: whole blocks, one after the other.
 pub trait Weight {
@@ -23,6 +25,20 @@ pub trait Weight {
 
     /// Elements `group`·GROUP + E … + 7 of the row; E is 0, 8, 16 or 24 and less than GROUP.
     unsafe fn eight<const E: usize>(row: *const u8, group: usize, scale: Self::Scale) -> Eight;
+
+    /// Scales of a strip: none (plain floats), one, or one for each half.
+    const SCALES: usize = 0;
+
+    /// (d, m) of half `half` of a strip in four rows, a lane for each: an element is d·q + m.
+    unsafe fn scales(_rows: [*const u8; 4], _strip: usize, _half: usize) -> (v128, v128) {
+        unreachable!("plain floats have no scales")
+    }
+
+    /// Elements of x in the order in which `strip` gives a row's.
+    fn arrange(x: [v128; 8]) -> [v128; 8];
+
+    /// A strip's q, or elements where there are no scales. With two scales, vector i of each `Eight` has the i-th.
+    unsafe fn strip(row: *const u8, strip: usize) -> Strip;
 
     /// Bytes of a row of `k` elements.
     fn row_bytes(k: usize) -> usize {
@@ -59,9 +75,9 @@ pub unsafe fn partial_eight<W: Weight>(row: *const u8, begin: usize, count: usiz
     }
 }
 
-/// A type of plain floats, by how to load eight of them.
+/// A type of plain floats, by how to load eight of them, and sixteen of them in the order that costs least.
 macro_rules! float {
-    ($name:ident, $bytes:literal, |$p:ident| $eight:expr) => {
+    ($name:ident, $bytes:literal, |$p:ident| $eight:expr, $arrange:expr, |$q:ident| $sixteen:expr) => {
         pub struct $name;
         impl Weight for $name {
             const BLOCK: usize = 1;
@@ -79,13 +95,48 @@ macro_rules! float {
                     $eight
                 }
             }
+
+            #[inline(always)]
+            fn arrange([a, b, c, d, e, f, g, h]: [v128; 8]) -> [v128; 8] {
+                let arrange: fn([v128; 4]) -> [v128; 4] = $arrange;
+                let ([a, b, c, d], [e, f, g, h]) = (arrange([a, b, c, d]), arrange([e, f, g, h]));
+                [a, b, c, d, e, f, g, h]
+            }
+
+            #[inline(always)]
+            unsafe fn strip(row: *const u8, strip: usize) -> Strip {
+                let [[a, b], [c, d]] = [0, 16].map(|i| unsafe {
+                    let $q = row.add((strip * 32 + i) * $bytes);
+                    $sixteen
+                });
+                [a, b, c, d]
+            }
         }
     };
 }
 
-float!(F32, 4, |p| [v128_load(p.cast()), v128_load(p.add(16).cast())]);
-float!(BF16, 2, |p| high_halves(v128_load(p.cast())));
-float!(F16, 2, |p| high_halves(v128_load(p.cast())).map(|x| f16_to_f32(x)));
+float!(F32, 4, |p| [v128_load(p.cast()), v128_load(p.add(16).cast())], |x| x, |p| [0, 32]
+    .map(|i| [v128_load(p.add(i).cast()), v128_load(p.add(i + 16).cast())]));
+float!(BF16, 2, |p| high_halves(v128_load(p.cast())), even_then_odd, |p| even_and_odd(p));
+float!(F16, 2, |p| high_halves(v128_load(p.cast())).map(|x| f16_to_f32(x)), even_then_odd, |p| even_and_odd(p)
+    .map(|x| x.map(|x| f16_to_f32(x))));
+
+/// Sixteen elements: those with even indices, then those with odd ones.
+fn even_then_odd([a, b, c, d]: [v128; 4]) -> [v128; 4] {
+    [
+        i32x4_shuffle::<0, 2, 4, 6>(a, b),
+        i32x4_shuffle::<0, 2, 4, 6>(c, d),
+        i32x4_shuffle::<1, 3, 5, 7>(a, b),
+        i32x4_shuffle::<1, 3, 5, 7>(c, d),
+    ]
+}
+
+/// Sixteen 16-bit values in that order, each in the high half of 32 bits.
+#[inline(always)]
+unsafe fn even_and_odd(p: *const u8) -> [Eight; 2] {
+    let pairs = [0, 16].map(|i| unsafe { v128_load(p.add(i).cast()) });
+    [pairs.map(|x| i32x4_shl(x, 16)), pairs.map(|x| v128_and(x, u32x4_splat(0xffff_0000)))]
+}
 
 /// Eight 16-bit values, each in the high half of 32 bits.
 #[inline(always)]
