@@ -57,9 +57,9 @@ const seeds = [0, 1, 2];
 
 /** Training rows that no other setting trains on: what prompt tuning's defaults are chosen by. Cut shorter, for time. */
 const heldOut = { file: imdb.train, rows: '5000:5200' };
-const choice = (init: string, flags: string[], lr: number): Setting => ({
-  ...trained(`choose-${init}-${lr}`, 'IMDB, prompt tuning on 128 tokens, by held-out training rows', imdb, 150, [
-    ...[...prompt, '--max-length', '128', ...flags, '--lr', `${lr}`],
+const choice = (name: string, flags: string[]): Setting => ({
+  ...trained(`choose-${name}`, 'IMDB, prompt tuning on 128 tokens, by held-out training rows', imdb, 150, [
+    ...[...prompt, '--max-length', '128', ...flags],
   ]),
   evaluateOn: heldOut,
 });
@@ -100,5 +100,8 @@ export const settings: Setting[] = [
   trained('ag-news-lora-150', 'AG News, LoRA', agNews, 150, []),
   zeroShot('trec', 'TREC', trec),
   trained('trec-lora-150', 'TREC, LoRA', trec, 150, []),
-  ...Object.entries(initialisations).flatMap(([init, flags]) => [0.01, 0.03].map((lr) => choice(init, flags, lr))),
+  ...Object.entries(initialisations).flatMap(([init, flags]) =>
+    [0.01, 0.03].map((lr) => choice(`${init}-${lr}`, [...flags, '--lr', `${lr}`])),
+  ),
+  ...[0.01, 0.03].map((lr) => choice(`batch2-${lr}`, ['--prompt-init', 'vocab', '--batch-size', '2', '--lr', `${lr}`])),
 ];
