@@ -11,7 +11,7 @@ import {
   openSimulator,
   type Kernel as PtxKernel,
 } from '../../kernels/cuda/runtime/src/index.ts';
-import type { Circumstances, Kernel, Phase } from '../../kernels/cuda/table.ts';
+import type { Kernel, Phase } from '../../kernels/cuda/table.ts';
 import { type BufferRef, MissingKernelError, OutOfMemoryError, type Work } from '../backend.ts';
 import { type ComputeDType, computeDTypes } from '../dtype.ts';
 import type { DeviceBackend, MemoryModel } from './rehearsal.ts';
@@ -59,7 +59,6 @@ class Cuda implements CudaBackend {
   readonly device: Device;
   readonly #kernels = new Map<string, Located>();
   readonly #target: number;
-  readonly #circumstances: Omit<Circumstances, 'alignment'>;
   readonly #modules = new Map<string, Module>();
   readonly #entries = new Map<string, PtxKernel>();
   readonly #args = new ArgumentBlock();
@@ -71,7 +70,7 @@ class Cuda implements CudaBackend {
   constructor(device: Device, name: string) {
     this.device = device;
     this.name = name;
-    const { computeCapability, sharedMemoryPerBlockOptin, multiprocessors } = device.attributes;
+    const { computeCapability } = device.attributes;
     const capability = 10 * computeCapability[0] + computeCapability[1];
     const target = TARGETS.find((t) => t <= capability);
     if (target === undefined) {
@@ -80,11 +79,6 @@ class Cuda implements CudaBackend {
     }
     this.#target = target;
     this.computes = target >= 80 ? computeDTypes : ['f32'];
-    this.#circumstances = {
-      computeCapability: capability,
-      sharedBytes: sharedMemoryPerBlockOptin,
-      multiprocessors,
-    };
     for (const [file, family] of Object.entries(families)) {
       for (const [kernel, entry] of Object.entries(family)) {
         if (target >= 80 || kernel.split('_')[1] !== 'bf16') this.#kernels.set(kernel, { ...entry, file });
@@ -146,7 +140,7 @@ class Cuda implements CudaBackend {
     const call = { ints, floats, work };
     const pointers = buffers.map(({ handle, byteOffset }) => (handle as CudaHandle).pointer + byteOffset);
     const alignment = pointers.reduce(commonAlignment, 256);
-    const phases = located.phases(call, { ...this.#circumstances, alignment });
+    const phases = located.phases(call, alignment);
     const numbers = [work[0], ...ints, ...phases.flatMap((phase) => phase.ints ?? [])];
     if (numbers.some((n) => n !== (n | 0))) {
       throw new RangeError(

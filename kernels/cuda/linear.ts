@@ -36,7 +36,7 @@ function product(op: string, T: Compute, W: string, sizes: (call: Call) => Produ
       const partial = partialBytes(sizes(call));
       return partial > 0 ? 256 * wideUnits(call) + partial : wideBytes(T, W, call);
     },
-    phases: (call, { alignment }) => {
+    phases: (call, alignment) => {
       const p = sizes(call);
       const entry = `${op}_${T}`;
       const ints = [...call.ints, wideUnits(call)];
@@ -52,10 +52,10 @@ function forward(T: Compute, W: string): Kernel {
   const few = ({ ints: [rows] }: Call): boolean => rows <= GEMV_ROWS;
   return {
     scratchBytes: (call) => (few(call) ? 0 : (many.scratchBytes?.(call) ?? 0)),
-    phases: (call, circumstances) =>
+    phases: (call, alignment) =>
       few(call)
         ? [{ entry: `linear_${T}_${W}_gemv`, grid: [ceilDiv(call.ints[1], 4), 1, 1], block: [128, 1, 1] }]
-        : many.phases(call, circumstances),
+        : many.phases(call, alignment),
   };
 }
 
@@ -66,7 +66,7 @@ const gradInput = (T: Compute, W: string): Kernel =>
 /** ints: rows, N, K */
 const add = (T: Compute): Kernel => ({
   scratchBytes: (call) => wideBytes(T, 'f32', call),
-  phases: (call, { alignment }) => {
+  phases: (call, alignment) => {
     const [M, N, K] = call.ints;
     const entry = `linearAdd_${T}${inPackets(T, alignment, K) ? '_async' : ''}`;
     return [...widen('linearAdd', T, 'f32', call), whole(entry, { type: T, M, N, K })];

@@ -8,17 +8,6 @@ export interface Call {
   readonly work: Dim3;
 }
 
-/** What a kernel may adapt to, beside the shapes; never the order in which it sums. */
-export interface Circumstances {
-  /** Largest power of two, at most 256, that all buffers' addresses are multiples of. */
-  readonly alignment: number;
-  /** 75, 80, 90 … */
-  readonly computeCapability: number;
-  /** Bytes of shared memory that a block may have. */
-  readonly sharedBytes: number;
-  readonly multiprocessors: number;
-}
-
 /** One entry over a grid. It gets all buffers, the scratch memory where the kernel has any, ints and floats. */
 export interface Phase {
   readonly entry: string;
@@ -34,8 +23,11 @@ export interface Phase {
 export interface Kernel {
   /** Scratch memory; where this is present, every phase has a pointer to it after its buffers (null for 0 bytes). */
   readonly scratchBytes?: (call: Call) => number;
-  /** Run one after another: each sees what those before it wrote. */
-  phases(call: Call, circumstances: Circumstances): readonly Phase[];
+  /**
+   * Run one after another: each sees what those before it wrote. `alignment` is the largest power of two, at most 256, that all
+   * buffers' addresses are multiples of; the order in which a kernel sums must not depend on it.
+   */
+  phases(call: Call, alignment: number): readonly Phase[];
 }
 
 /** The kernels of a .cu file by their names in ops' launches, `op_compute[_weight]`. */
@@ -63,8 +55,8 @@ export function threads(entry: string, count: number, ints?: readonly number[]):
 
 /** A kernel of one phase, named as its entry. */
 export const single =
-  (phase: (name: string, call: Call, circumstances: Circumstances) => Phase) =>
-  (name: string): Kernel => ({ phases: (call, circumstances) => [phase(name, call, circumstances)] });
+  (phase: (name: string, call: Call) => Phase) =>
+  (name: string): Kernel => ({ phases: (call) => [phase(name, call)] });
 
 /** A kernel of flat.cuh: 16 bytes of elements a thread. */
 export const flat: (name: string) => Kernel = single((name, { work }) =>

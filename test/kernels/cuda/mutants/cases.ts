@@ -33,11 +33,10 @@ function phasesOf(kernels: Family, def: AnyOp, specs: Spec[], attrs: unknown, al
     def,
     specs.map((s) => s.dtype),
   );
-  const circumstances = { alignment, computeCapability: 80, sharedBytes: 163 * 1024, multiprocessors: 108 };
   const launches = def.launch?.(specs, attrs, needs) ?? [];
   return launches.flatMap(
     ({ kernel, ints = [], floats = [], work }) =>
-      kernels[kernel]?.phases({ ints, floats, work }, circumstances).filter(({ grid }) => !grid.includes(0)) ?? [],
+      kernels[kernel]?.phases({ ints, floats, work }, alignment).filter(({ grid }) => !grid.includes(0)) ?? [],
   );
 }
 
