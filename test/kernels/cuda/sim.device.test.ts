@@ -212,7 +212,9 @@ describe('PTX that is refused', () => {
   const load =
     (ptx: string, options = {}) =>
     () =>
-      openSimulator({ memoryBytes: 2 ** 20, ...options }).loadModule(ptx, 'kernel.ptx').getFunction('test');
+      openSimulator({ memoryBytes: 2 ** 20, ...options })
+        .loadModule(ptx, 'kernel.ptx')
+        .getFunction('test');
   it.each([
     ['frobnicate.s32 %r0, %r1;', /line 8: unknown instruction frobnicate\.s32/],
     ['add.s32.fast %r0, %r1, %r2;', /line 8: add\.s32\.fast: modifier \.fast is not supported/],
