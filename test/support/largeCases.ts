@@ -1,3 +1,4 @@
+import type { DType } from '../../engine/dtype.ts';
 import { Forest, type Gen, registry, type Tensor } from '../../engine/index.ts';
 import { type AnyOp, combinations } from '../../engine/op.ts';
 import { type PlanArrays, planArrays } from '../../engine/segments.ts';
@@ -187,11 +188,11 @@ function manyTargets(compute: 'f32' | 'bf16', pairs: number[]): LargeCase[] {
 function deepProducts(): LargeCase[] {
   const [M, N, K] = [130, 136, 144];
   return (['f32', 'bf16'] as const).flatMap((compute) => {
-    const make = (op: string, shapes: number[][], attrs?: unknown): LargeCase => ({
+    const make = (op: string, shapes: number[][], dtypes: DType[] = shapes.map(() => compute)): LargeCase => ({
       name: `${op} ${shapes.map((s) => `[${s}]`).join(' ')} in ${compute}`,
       def: opOf(op),
       compute,
-      make: (gen) => [shapes.map((shape) => gen.tensor(shape, { dtype: compute, lo: -1, hi: 1 })), attrs],
+      make: (gen) => [shapes.map((shape, i) => gen.tensor(shape, { dtype: dtypes[i], lo: -1, hi: 1 })), undefined],
     });
     return [
       make('linear', [
@@ -201,6 +202,22 @@ function deepProducts(): LargeCase[] {
       make('linearGradInput', [
         [M, N],
         [N, K],
+      ]),
+      // A rank deeper than what is in flight.
+      make(
+        'loraLinear',
+        [
+          [M, 16],
+          [N, 16],
+          [M, K],
+          [N, K],
+        ],
+        [compute, 'f32', compute, 'f32'],
+      ),
+      // Cut into parts.
+      make('linearGradInput', [
+        [5, 261],
+        [261, 6],
       ]),
     ];
   });
