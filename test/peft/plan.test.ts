@@ -17,6 +17,7 @@ import {
 import { LabelScorer } from '../../peft/score.ts';
 import { Trainer, type TrainOptions } from '../../peft/train.ts';
 import { meanLoss } from '../../peft/validate.ts';
+import { examplesOf } from '../support/examples.ts';
 import { goldenPath } from '../support/golden.ts';
 import { describeWithSmolLM2 } from '../support/smollm2.ts';
 
@@ -35,20 +36,6 @@ beforeAll(async () => {
   backend = await createWasmBackend({ threads: 2 });
 });
 afterAll(() => backend.close());
-
-/** Examples of the same length, so that every micro-batch is the longest one. */
-function examplesOf(n: number, tokens: number): Example[] {
-  const rng = new Rng(1);
-  const draw = (count: number): number[] => Array.from({ length: count }, () => rng.int(50));
-  const shared = draw(20);
-  return Array.from({ length: n }, (_, index) => ({
-    index,
-    shared,
-    prompt: draw(tokens),
-    answer: draw(2),
-    cut: false,
-  }));
-}
 
 async function load(checkpoint: Checkpoint, adapter: AdapterSettings): Promise<PeftModel> {
   const peft = new PeftModel(await LlamaModel.load(checkpoint, backend));

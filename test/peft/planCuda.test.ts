@@ -11,6 +11,7 @@ import { PeftModel } from '../../peft/model.ts';
 import { type MemoryParts, planEvaluation, planTraining, totalBytes } from '../../peft/plan.ts';
 import { LabelScorer } from '../../peft/score.ts';
 import { Trainer } from '../../peft/train.ts';
+import { examplesOf } from '../support/examples.ts';
 import { goldenPath } from '../support/golden.ts';
 import { emptyGpu, type Gpu, simulatedGpu } from '../support/gpu.ts';
 
@@ -30,20 +31,6 @@ const adapters: Record<string, AdapterSettings> = {
   'prompt tuning': { method: 'prompt', config: { virtualTokens: 8, init: 'random' } },
 };
 const labels = { tokens: [[3, 4], [5]], endScored: false };
-
-/** Examples of one length, so that every micro-batch is the longest one. */
-function examplesOf(n: number, tokens: number): Example[] {
-  const rng = new Rng(1);
-  const draw = (count: number): number[] => Array.from({ length: count }, () => rng.int(90));
-  const shared = draw(20);
-  return Array.from({ length: n }, (_, index) => ({
-    index,
-    shared,
-    prompt: draw(tokens),
-    answer: draw(2),
-    cut: false,
-  }));
-}
 
 /** A golden model, or one of this shape whose weights are 0. */
 async function model(stored: WeightDType, shape?: Partial<LlamaConfig>): Promise<Checkpoint> {
