@@ -59,7 +59,10 @@ const seeds = [0, 1, 2];
 const heldOut = { file: imdb.train, rows: '5000:5200' };
 const choice = (name: string, flags: string[]): Setting => ({
   ...trained(`choose-${name}`, 'IMDB, prompt tuning on 128 tokens, by held-out training rows', imdb, 150, [
-    ...[...prompt, '--max-length', '128', ...flags],
+    ...prompt,
+    '--max-length',
+    '128',
+    ...flags,
   ]),
   evaluateOn: heldOut,
 });
