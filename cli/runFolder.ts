@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isVacant, makeFolder, replaceFile } from '../engine/file.ts';
+import { isAlive, isVacant, makeFolder, replaceFile } from '../engine/file.ts';
 import { usageError } from './exit.ts';
 
 /** A validation in the course of a training. */
@@ -28,10 +28,11 @@ export interface StepLine {
 /** Checkpoints that are kept; the newest is resumed from. */
 const keptCheckpoints = 2;
 
-/** What a training leaves: config.yaml, metrics.jsonl (one line a step), checkpoints/, adapter/. */
+/** What a training leaves: config.yaml, metrics.jsonl (one line a step), checkpoints/, adapter/; while it runs, also .writer. */
 export class RunFolder implements AsyncDisposable {
   readonly path: string;
   #metrics: FileHandle | undefined;
+  #claimed = false;
 
   constructor(path: string) {
     this.path = path;
@@ -49,6 +50,10 @@ export class RunFolder implements AsyncDisposable {
     return join(this.path, 'metrics.jsonl');
   }
 
+  get #writerPath(): string {
+    return join(this.path, '.writer');
+  }
+
   get #checkpointsPath(): string {
     return join(this.path, 'checkpoints');
   }
@@ -64,8 +69,28 @@ export class RunFolder implements AsyncDisposable {
     if (!existsSync(this.configPath)) throw usageError(`${this.path}: there is no run to resume (no config.yaml)`);
   }
 
+  /**
+   * Makes this process the only one that writes the run, until it is done. The file that says so holds its id, and counts
+   * no longer when that process has died.
+   * @throws CliError naming another process that writes the run
+   */
+  async claim(): Promise<void> {
+    await writeFile(this.#writerPath, `${process.pid}`, { flag: 'wx' }).catch(async (error) => {
+      if (error.code !== 'EEXIST') throw error;
+      const writer = Number(await readFile(this.#writerPath, 'utf8'));
+      // A container gives the same ids again.
+      if (writer > 0 && writer !== process.pid && isAlive(writer)) {
+        const mistaken = `if it is another program, remove ${this.#writerPath}`;
+        throw usageError(`${this.path}: process ${writer} is writing this run (${mistaken})`);
+      }
+      await replaceFile(this.#writerPath, (file) => file.writeFile(`${process.pid}`));
+    });
+    this.#claimed = true;
+  }
+
   async create(config: string): Promise<void> {
     await makeFolder(this.#checkpointsPath);
+    await this.claim();
     await replaceFile(this.configPath, (file) => file.writeFile(config));
   }
 
@@ -117,5 +142,7 @@ export class RunFolder implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#metrics?.close();
     this.#metrics = undefined;
+    if (this.#claimed) await rm(this.#writerPath, { force: true });
+    this.#claimed = false;
   }
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { jsonLines, lorikeet, start, workFolder } from '../support/cli.ts';
@@ -71,6 +71,16 @@ it('killed without warning, it goes on from the last complete checkpoint', async
   expect(step).toBe(180);
   expect(numbers('killed')).toEqual(numbers('whole'));
   expect(adapter('killed').equals(adapter('whole'))).toBe(true);
+});
+
+it('is refused to a second process while the first one writes', async () => {
+  const running = await startAndWait('shared', 3);
+  const { code, stderr } = lorikeet(['train', '--resume', '--out', path('shared')]);
+  expect(stderr).toMatch(/shared: process \d+ is writing this run/);
+  expect(code).toBe(2);
+  running.kill('SIGINT');
+  expect((await running.result).code).toBe(130);
+  expect(readdirSync(path('shared')).sort()).toEqual(['checkpoints', 'config.yaml', 'metrics.jsonl']);
 });
 
 it('the second Ctrl-C leaves at once', async () => {
