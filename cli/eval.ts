@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { replaceFile } from '../engine/file.ts';
 import { generateBatch } from '../models/generate.ts';
@@ -13,7 +13,7 @@ import { Classification, type Labelled } from '../peft/task.ts';
 import { openDevice } from './backend.ts';
 import { need, resolve } from './config.ts';
 import { readData, reportCuts } from './data.ts';
-import { CliError } from './exit.ts';
+import { CliError, usageError } from './exit.ts';
 import { common, dataOptions, promptOptions, type Values } from './options.ts';
 import { type Output, percent, withInterval } from './output.ts';
 import { profiled } from './profile.ts';
@@ -75,6 +75,13 @@ async function assertFits(planned: Planned, task: Classification, rows: Labelled
   const prompts = examples.map(({ prompt }) => prompt).sort((a, b) => b.length - a.length);
   const { maxNewTokens = answerTokens } = o;
   await planGeneration(planned, prompts.slice(0, generationBatch), { shared: task.template.before, maxNewTokens });
+}
+
+/** The file system's refusal is better heard before anything is computed. */
+async function assertWritable(path: string): Promise<void> {
+  await access(dirname(path), constants.W_OK);
+  const there = await stat(path).catch(() => undefined);
+  if (there?.isDirectory()) throw usageError(`--out ${path}: it is a folder, expected a file`);
 }
 
 /** All predictions, with progress. */
@@ -144,8 +151,7 @@ export const evaluate = verb({
     if (data.kind !== 'labelled')
       throw new CliError('input', `${path}: eval needs texts with labels, found prompts with completions`);
     const { rows, labels } = data;
-    // The file system's refusal is better heard before anything is computed.
-    if (o.out !== undefined) await access(dirname(o.out), constants.W_OK);
+    if (o.out !== undefined) await assertWritable(o.out);
     await using opened = await openModel(model, out);
     const task = new Classification(labels, o, opened.tokenizer);
     const examples = task.examples(rows, false);

@@ -32,7 +32,9 @@ export const generate = verb({
     const text = o.text ?? (await readAll(process.stdin)).replace(/\n$/, '');
     await using opened = await openModel(model, out);
     const { tokenizer } = opened;
-    const prompt = new Classification([], o, tokenizer).prompt(text);
+    const example = new Classification([], o, tokenizer).prompt(text);
+    if (example.cut) out.warn(`the text was cut to its first ${o.maxLength} tokens`);
+    const prompt = [...example.shared, ...example.prompt];
     if (prompt.length === 0) throw new CliError('input', 'the prompt is empty: there is nothing to go on from');
     const planned = await plannedUse(opened, device, o.adapter);
     if (planned) await planGeneration(planned, [prompt], { maxNewTokens });

@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
+import { join, resolve as resolvePath } from 'node:path';
+import { FormatError } from '../engine/file.ts';
 import { catalog } from '../models/catalog.ts';
 import { type Checkpoint, openCheckpoint } from '../models/checkpoint/index.ts';
 import { LlamaModel } from '../models/llama.ts';
@@ -70,8 +73,12 @@ export async function plannedUse(
   };
 }
 
+/** The path of a file that is there, as it is from anywhere. What the catalogue names is no path, whatever lies here. */
+export const wholePath = (path: string): string =>
+  !Object.hasOwn(catalog, path) && existsSync(path) ? resolvePath(path) : path;
+
 /** Options that an adapter's record gives a default of its own. */
-const recorded = ['model', 'prompt', 'instruction', 'labels', 'maxLength', 'htmlBreaks'] as const;
+const recorded = ['model', 'prompt', 'instruction', 'labels', 'maxLength', 'htmlBreaks', 'seed'] as const;
 
 /**
  * What an adapter's `lorikeet.json` says about the accepted options that nobody gave; says which it takes and which differ.
@@ -86,12 +93,18 @@ export async function recordedOptions(
   await access(adapter);
   const record = await readSettings(adapter);
   if (!record) {
+    await readAdapterSettings(adapter).catch((error) => {
+      const inner = join(adapter, 'adapter');
+      throw existsSync(inner) ? new FormatError(`${error.message}; did you mean ${inner}?`) : error;
+    });
     out.warn(`${adapter} does not say how it was trained (no lorikeet.json): prompt and labels are the defaults`);
     return {};
   }
   const known = recorded.filter((name) => accepted.includes(name) && record[name] !== undefined);
+  const spelt = (value: unknown): string => JSON.stringify(typeof value === 'string' ? wholePath(value) : value);
+  // Another seed is another draw, not another prompt.
   const differs = (name: (typeof recorded)[number]): boolean =>
-    given[name] !== undefined && JSON.stringify(given[name]) !== JSON.stringify(record[name]);
+    name !== 'seed' && given[name] !== undefined && spelt(given[name]) !== spelt(record[name]);
   const taken = known.filter((name) => given[name] === undefined);
   const list = (names: readonly OptionName[]): string => names.map((name) => flagName(name)).join(', ');
   if (taken.length > 0) out.line(`as recorded with the adapter: ${list(taken)}`);

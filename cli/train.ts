@@ -155,6 +155,8 @@ export const train = verb({
     const prepared = prepare(data, held, asked, opened.tokenizer);
     reportCuts(prepared.training, asked.maxLength, out, data.kind === 'labelled' ? 'texts' : 'prompts');
     const { labels } = prepared;
+    const steps = asked.epochs * Math.ceil(prepared.training.length / asked.batchSize);
+    if (asked.warmup > steps) throw usageError(`--warmup ${asked.warmup}: the run has ${plural(steps, 'step')}`);
     const adapter = await adapterSettings(asked);
     const { microBatch, recompute } = await planMemory(opened, device, adapter, prepared, asked, out);
     const peft = await loadModel(opened, device, out, asked.adapter);
@@ -175,8 +177,8 @@ export const train = verb({
       await writeSettings(run.adapterPath, { model, ...prepared.task, labels, maxLength, htmlBreaks, seed });
     };
     const { validation } = prepared;
-    const steps = { trainer, peft, run, options: o, validation, device, interrupt, save, out };
-    const summary = await profiled(o.profile, out, () => runSteps(steps));
+    const training = { trainer, peft, run, options: o, validation, device, interrupt, save, out };
+    const summary = await profiled(o.profile, out, () => runSteps(training));
     if (summary.step < trainer.steps) {
       const how = `lorikeet train --resume --out ${run.path} goes on`;
       throw new CliError('interrupted', `stopped after step ${summary.step} of ${trainer.steps}, saved; ${how}`);

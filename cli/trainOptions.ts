@@ -1,12 +1,10 @@
-import { existsSync } from 'node:fs';
-import { resolve as resolvePath } from 'node:path';
 import { readAdapterSettings } from '../peft/adapter.ts';
 import { type Given, readConfig, resolve } from './config.ts';
 import { usageError } from './exit.ts';
 import { common, dataOptions, flagName, type OptionName, promptOptions, type Values } from './options.ts';
 import type { Output } from './output.ts';
 import type { RunFolder } from './runFolder.ts';
-import { recordedOptions } from './session.ts';
+import { recordedOptions, wholePath } from './session.ts';
 
 const methodOptions = {
   lora: ['rank', 'alpha', 'dropout', 'rslora', 'targetModules', 'init'],
@@ -22,6 +20,8 @@ export const trainNames = [
   ...(['epochs', 'batchSize', 'microBatch', 'lr', 'schedule', 'warmup', 'weightDecay', 'maxGradNorm'] as const),
   ...(['evalEvery', 'saveEvery', 'keep', 'resume', 'recompute', 'sharePrefix', 'profile'] as const),
 ] as const;
+/** Those whose defaults a start adapter's record gives: a training draws anew unless it is told not to. */
+const ownNames = trainNames.filter((name) => name !== 'seed');
 /** Their values, with those that method and preset decide. */
 export type TrainValues = Values<(typeof trainNames)[number]> & { lr: number };
 
@@ -50,7 +50,7 @@ export function withoutUnused(o: TrainValues): Partial<TrainValues> {
 function withWholePaths(given: Given): Given {
   const paths = (['model', 'adapter', 'data', 'val'] as const).flatMap((name) => {
     const path = given[name];
-    return typeof path === 'string' && existsSync(path) ? [[name, resolvePath(path)]] : [];
+    return typeof path === 'string' ? [[name, wholePath(path)]] : [];
   });
   return { ...given, ...Object.fromEntries(paths) };
 }
@@ -58,6 +58,7 @@ function withWholePaths(given: Given): Given {
 /** What the run was started with; flags may repeat it but not change it. */
 async function storedOptions(run: RunFolder, given: Given): Promise<Given> {
   run.assertRun();
+  await run.claim();
   const stored = await readConfig(run.configPath, trainNames);
   for (const [name, value] of Object.entries(given) as [OptionName, unknown][]) {
     const before = stored[name];
@@ -81,7 +82,7 @@ export async function runValues(run: RunFolder, flags: Given, out: Output): Prom
   const fixed = adapterOptions.find((name) => given.adapter !== undefined && given[name] !== undefined);
   if (fixed) throw usageError(`--${flagName(fixed)}: the adapter ${given.adapter} brings its own`);
   const adapter = given.adapter as string | undefined;
-  const record = await recordedOptions(adapter, trainNames, given, out);
+  const record = await recordedOptions(adapter, ownNames, given, out);
   if (adapter !== undefined) record.method = (await readAdapterSettings(adapter)).method;
   const values = resolve(trainNames, given, record, methodDefaults(resolve(trainNames, given, record))) as TrainValues;
   const unused = unusedOptions(values).filter((name) => given[name] !== undefined);
@@ -91,6 +92,8 @@ export async function runValues(run: RunFolder, flags: Given, out: Output): Prom
 
 /** @throws CliError for options that contradict each other */
 export function assertConsistent(o: TrainValues): void {
+  if (o.method === 'prompt' && o.initText !== undefined && o.promptInit !== 'text')
+    throw usageError(`--init-text: only --prompt-init text begins with a text, this run has ${o.promptInit}`);
   if (o.keep === 'best' && o.val === undefined) throw usageError('--keep best: give --val, to know which is best');
   if (o.warmup > 1 && !Number.isInteger(o.warmup))
     throw usageError(`--warmup ${o.warmup}: expected whole steps, or a fraction below 1`);

@@ -49,10 +49,9 @@ export class Classification {
     });
   }
 
-  /** A text in its prompt: all tokens that stand before the answer. */
-  prompt(text: string): number[] {
-    const { shared, prompt } = labelledExample({ index: 0, text }, this.template, this.#tokenizer, this.#maxLength);
-    return [...shared, ...prompt];
+  /** A text in its prompt: an answer goes on from `shared` and `prompt`. */
+  prompt(text: string): Example {
+    return labelledExample({ index: 0, text }, this.template, this.#tokenizer, this.#maxLength);
   }
 }
 

@@ -60,6 +60,10 @@ describe('flags and configuration', () => {
     [['evaluate'], /unknown command/],
     [['pull', 'gpt-5'], /'gpt-5' is not in the catalogue; it has smollm2/],
     [['train', '--out', 'x', '--model', 'm', '--keep', 'best'], /--keep best: give --val/],
+    [
+      ['train', '--out', 'x', '--model', 'm', '--method', 'prompt', '--init-text', 'good or bad'],
+      /--init-text: only --prompt-init text begins with a text, this run has vocab/,
+    ],
   ])('%j', (args, sentence) => refuses(args, 2, sentence));
 });
 
@@ -141,6 +145,15 @@ describe('models and adapters', () => {
     refuses(evalOf(path('data.jsonl'), '--adapter', path('nothing')), 4, /nothing: no such file or folder/);
   });
 
+  it('a run in place of its adapter, and a folder that is neither', () => {
+    refuses(
+      evalOf(path('data.jsonl'), '--adapter', path('run')),
+      3,
+      /run: not an adapter folder.*; did you mean .*run\/adapter\?/,
+    );
+    refuses(evalOf(path('data.jsonl'), '--adapter', path('model')), 3, /model: not an adapter folder/);
+  });
+
   it('an adapter that does not fit', () => {
     cpSync(path('run', 'adapter'), path('misfit'), { recursive: true });
     const config = { peft_type: 'LORA', r: 4, target_modules: ['q_proj'] };
@@ -180,6 +193,14 @@ describe('training', () => {
     refuses(trainTo('/sys/lorikeet'), 4, /\/sys\/lorikeet: .*\((EACCES|EPERM|EROFS|ENOENT), mkdir\)/);
     refuses(trainTo('/proc/lorikeet'), 4, /\/proc\/lorikeet: .*\((EACCES|EPERM|EROFS|ENOENT), mkdir\)/);
     refuses(evalOf(path('data.jsonl'), '--out', path('none', 'p.jsonl')), 4, /none: no such file or folder/);
+    const result = lorikeet(evalOf(path('data.jsonl'), '--out', path('run')));
+    expect(result.stderr).toMatch(/^lorikeet: --out .*run: it is a folder, expected a file\n$/);
+    expect(result.code).toBe(2);
+  });
+
+  it('a warm-up longer than the run', () => {
+    refuses(trainTo(path('never'), '--warmup', '4'), 2, /--warmup 4: the run has 3 steps/);
+    expect(existsSync(path('never'))).toBe(false);
   });
 
   it('nothing to resume, or another run to go on with', () => {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { jsonLines, lorikeet, rows, workFolder } from '../support/cli.ts';
@@ -29,6 +29,7 @@ describe('train', () => {
       for (const key of ['loss', 'gradNorm', 'lr', 'tokens', 'seconds']) expect(line[key]).toEqual(expect.any(Number));
     }
     expect(lines[2].val).toMatchObject({ n: 6, accuracy: expect.any(Number), loss: expect.any(Number) });
+    expect(readdirSync(path('run')).sort()).toEqual(['adapter', 'checkpoints', 'config.yaml', 'metrics.jsonl']);
     expect(readdirSync(path('run', 'checkpoints'))).toEqual(['step-000003']);
     expect(readdirSync(path('run', 'adapter')).sort()).toEqual([
       ...['README.md', 'adapter_config.json', 'adapter_model.safetensors', 'lorikeet.json'],
@@ -103,6 +104,16 @@ describe('train', () => {
     const same = ['train', '--resume', '--out', 'anywhere', '--data', 'data.jsonl'];
     expect(lorikeet(same, { cwd: path() }).code).toBe(0);
     expect(lorikeet(evalArgs('--adapter', path('anywhere', 'adapter'), '--limit', '2')).code).toBe(0);
+  });
+
+  it('takes a name of the catalogue for that model, whatever lies in the folder', () => {
+    cpSync(path('model'), path('llama-2-7b-chat'), { recursive: true });
+    const { code, stderr } = lorikeet(
+      ['train', '--model', 'llama-2-7b-chat', '--data', 'data.jsonl', '--out', 'named', ...common],
+      { cwd: path(), variables: { HF_ENDPOINT: 'http://127.0.0.1:9', LORIKEET_CACHE: path('cache') } },
+    );
+    expect(stderr).toMatch(/^lorikeet: http:\/\/127\.0\.0\.1:9: /);
+    expect(code).toBe(5);
   });
 
   it('warns of options of the other method', () => {
@@ -187,6 +198,33 @@ describe('eval', () => {
     expect(differs.stdout).toContain('24 of 24 texts cut to their first 5 tokens');
   });
 
+  it('knows the adapter’s model by another spelling of its path', () => {
+    const args = [
+      'eval',
+      '--data',
+      'data.jsonl',
+      '--adapter',
+      path('run', 'adapter'),
+      '--limit',
+      '2',
+      '--threads',
+      '1',
+    ];
+    const { code, stderr } = lorikeet([...args, '--model', 'model'], { cwd: path() });
+    expect([code, stderr]).toEqual([0, expect.not.stringContaining('warning')]);
+  });
+
+  it('draws answers by the adapter’s seed unless another is given', () => {
+    lorikeet(trainArgs('seeded', '--seed', '7', '--limit', '4'));
+    const args = evalArgs('--adapter', path('seeded', 'adapter'), '--limit', '2', '--json');
+    const taken = lorikeet(args);
+    expect(taken.stderr).toMatch(/^as recorded with the adapter: .*, seed$/m);
+    expect(JSON.parse(taken.stdout).settings.seed).toBe(7);
+    const other = lorikeet([...args, '--seed', '8']);
+    expect(JSON.parse(other.stdout).settings.seed).toBe(8);
+    expect(other.stderr).not.toContain('warning');
+  });
+
   it('generates answers and looks for the label in them', () => {
     const args = evalArgs('--model', path('model'), ...common, '--mode', 'generate', '--limit', '4', '--json');
     const result = JSON.parse(lorikeet(args).stdout);
@@ -241,6 +279,9 @@ describe('the other commands', () => {
     expect(one).toEqual({ text: expect.any(String) });
     expect(JSON.parse(run(...sampled, '--seed', '1').stdout)).toEqual(one);
     expect(JSON.parse(run(...sampled, '--seed', '2').stdout)).not.toEqual(one);
+    const cut = run('--text', 'a film '.repeat(20), '--max-length', '30');
+    expect([cut.code, cut.stderr]).toEqual([0, expect.stringContaining('the text was cut to its first 30 tokens')]);
+    expect(run('--text', 'the film').stderr).not.toContain('cut');
     const piped = lorikeet(['generate', '--model', path('model'), '--prompt', 'chat', '--max-new-tokens', '3'], {
       input: 'hi\n',
     });

@@ -10,8 +10,8 @@ itWithData(
   'data/models/stories260K',
   async (path) => {
     const tokenizer = await openTokenizer(join(path, 'tok512.model'));
-    const prompt = (text: string): number[] =>
-      new Classification([], { prompt: 'none', instruction: '', maxLength: 256 }, tokenizer).prompt(text);
+    const task = new Classification([], { prompt: 'none', instruction: '', maxLength: 256 }, tokenizer);
+    const prompt = (text: string): number[] => [...task.prompt(text).shared, ...task.prompt(text).prompt];
     const { greedy_ids: ids } = JSON.parse(readFileSync(join(path, 'expected.json'), 'utf8'));
     expect(prompt('Once upon a time')).toEqual(ids.slice(0, 5));
     expect(prompt('')).toEqual(tokenizer.encode(''));
