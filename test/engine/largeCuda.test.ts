@@ -3,7 +3,7 @@ import { afterAll, expect, test } from 'vitest';
 import { createCudaBackend } from '../../engine/backends/cuda.ts';
 import { createReferenceBackend, scope, withBackend } from '../../engine/index.ts';
 import { seededGen } from '../support/gen.ts';
-import { largeCases } from '../support/largeCases.ts';
+import { largeCases } from '../support/largeCases/index.ts';
 import { checkParity } from '../support/parity.ts';
 
 const reference = createReferenceBackend();

@@ -4,8 +4,9 @@
 //
 // Mutants of the products, attention, norms and losses are drawn with a fixed seed, kinds of mutation in turn; with --only, every
 // one whose key matches is taken instead. Each is judged by the cases that launch its entry, small ones first, until one fails.
-// Every result is appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already are not run again. Those judged to
-// compute the same stand in mutants/equivalent.json with the reason. Exit status 1 when fewer than 90% of the others are caught.
+// Every result is appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already are not run again. Survivors are
+// explained in mutants/survivors.json, those that compute the same apart. Exit status 1 when fewer than 90% of the others are
+// caught.
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -151,10 +152,9 @@ for (const [i, mutant] of mutants.entries()) {
 summarise(results);
 
 function summarise(results: readonly Result[]): void {
-  const equivalent = JSON.parse(readFileSync(new URL('mutants/equivalent.json', import.meta.url), 'utf8')) as Record<
-    string,
-    string
-  >;
+  const { equivalent, unnoticed } = JSON.parse(
+    readFileSync(new URL('mutants/survivors.json', import.meta.url), 'utf8'),
+  ) as Record<'equivalent' | 'unnoticed', Record<string, string>>;
   const isEquivalent = (r: Result): boolean => r.caught === null && keyOf(r) in equivalent;
   const rows = names.map((subject) => {
     const own = results.filter((r) => r.subject === subject);
@@ -166,10 +166,10 @@ function summarise(results: readonly Result[]): void {
     return [subject, { ...counts, survived: counts.mutants - counts.caught - counts.equivalent }] as const;
   });
   console.table(Object.fromEntries(rows));
-  const survivors = results.filter((r) => r.caught === null);
-  for (const r of survivors) {
-    console.log(`${isEquivalent(r) ? 'equivalent' : 'SURVIVED'} ${keyOf(r)} → ${r.after || 'nothing'}`);
-    if (isEquivalent(r)) console.log(`  ${equivalent[keyOf(r)]}`);
+  for (const r of results.filter((r) => r.caught === null)) {
+    const key = keyOf(r);
+    console.log(`${isEquivalent(r) ? 'equivalent' : 'SURVIVED'} ${key} → ${r.after || 'nothing'}`);
+    console.log(`  ${equivalent[key] ?? unnoticed[key] ?? 'not explained yet'}`);
   }
   const relevant = results.filter((r) => !isEquivalent(r));
   const rate = relevant.filter((r) => r.caught !== null).length / relevant.length;

@@ -13,7 +13,7 @@ import { type Module, openSimulator } from '../../../../kernels/cuda/runtime/src
 import type { Family, Phase } from '../../../../kernels/cuda/table.ts';
 import { seededGen, stretched } from '../../../support/gen.ts';
 import { differentiable } from '../../../support/gradcheck.ts';
-import { type LargeCase, largeCases } from '../../../support/largeCases.ts';
+import { type LargeCase, largeCases } from '../../../support/largeCases/index.ts';
 import { checkParity, parityCases } from '../../../support/parity.ts';
 
 /** One parity case, and the entries that it launches. */
@@ -54,7 +54,7 @@ const specsOf = (inputs: readonly Tensor[]): Spec[] => inputs.map(({ shape, dtyp
 
 /**
  * What launches kernels of a file: the derived suite's cases, `runs` for each op and combination of types, half of them at
- * four times the sizes (as `npm run test:cuda` has them), and those of test/support/largeCases.ts.
+ * four times the sizes (as `npm run test:cuda` has them), and those of test/support/largeCases/index.ts.
  */
 export function cases(reference: Backend, file: string, runs: number): Case[] {
   const launching = new Set(

@@ -1,0 +1,17 @@
+import { type Gen, registry, type Tensor } from '../../../engine/index.ts';
+import type { AnyOp } from '../../../engine/op.ts';
+
+/** One case for `checkParity` that the derived suite's sizes do not reach. */
+export interface LargeCase {
+  name: string;
+  def: AnyOp;
+  compute: 'f32' | 'bf16';
+  /** Made when they are wanted, on the generator's backend. */
+  make(gen: Gen): [inputs: Tensor[], attrs: unknown];
+}
+
+export function opOf(name: string): AnyOp {
+  const def = registry.get(name);
+  if (!def) throw new Error(`no op ${name}`);
+  return def;
+}

@@ -1,0 +1,17 @@
+import { attentionOverForests } from './attention.ts';
+import type { LargeCase } from './case.ts';
+import { largeLosses } from './losses.ts';
+import { deepProducts, fewRows, tileEdges } from './products.ts';
+import { rowEnds } from './rowEnds.ts';
+
+export type { LargeCase } from './case.ts';
+
+/** All of them. */
+export const largeCases = (): LargeCase[] => [
+  ...attentionOverForests(),
+  ...largeLosses(),
+  ...deepProducts(),
+  ...tileEdges(),
+  ...fewRows(),
+  ...rowEnds(),
+];

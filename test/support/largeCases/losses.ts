@@ -1,0 +1,91 @@
+import type { Gen, Tensor } from '../../../engine/index.ts';
+import { host } from '../gradcheck.ts';
+import { type LargeCase, opOf } from './case.ts';
+
+/** `name` for h [R, C], W [V, C] and pairs (row, token); `change` has the values of h and W. */
+function lossCase(
+  name: string,
+  [R, C, V]: [number, number, number],
+  pairs: number[],
+  compute: 'f32' | 'bf16',
+  change: (h: Float64Array, w: Float64Array) => void = () => {},
+): LargeCase {
+  return {
+    name: `${name} of ${R} rows, ${V} tokens, ${pairs.length / 2} targets in ${compute}`,
+    def: opOf(name),
+    compute,
+    make: (gen) => {
+      const h = gen.tensor([R, C], { dtype: compute, lo: -(C ** -0.5), hi: C ** -0.5 });
+      const w = gen.tensor([V, C], { dtype: 'f32', lo: -1, hi: 1 });
+      change(host(h), host(w));
+      const n = pairs.length / 2;
+      const inputs = [h, w, gen.indices(pairs, [n, 2]), gen.tensor([n], { lo: 0.1, hi: 1 })];
+      return [name === 'linearLogProbs' ? inputs.slice(0, 3) : inputs, undefined];
+    },
+  };
+}
+
+/** Losses beyond a chunk of the vocabulary, a block's threads, a block's columns, and beyond what e to the power of it can be. */
+export function largeLosses(): LargeCase[] {
+  const chunks: [number, number, number] = [3, 8, 4096 + 70];
+  // Both sides of the chunks' border, the last token, and one twice.
+  const border = [0, 4095, 0, 4096, 1, chunks[2] - 1, 2, 5, 2, 5];
+  // A token for each row takes it all, in the first chunk or the second: e to a difference to another logit is infinite.
+  const sure = (h: Float64Array, w: Float64Array): void => {
+    for (const [row, token] of [4100, 0, 2000].entries()) {
+      h[row * chunks[1] + row] = 64;
+      w[token * chunks[1] + row] = 4;
+    }
+  };
+  // More targets than threads; the last ones are a token and a row that there are not.
+  const many = Array.from({ length: 298 }, (_, i) => [i % 2, (7 * i) % 9]).flat();
+  many.push(2, 9, 3, 0);
+  const sureCase = (name: string, compute: 'f32' | 'bf16'): LargeCase => ({
+    ...lossCase(name, chunks, border, compute, sure),
+    name: `${name} of sure tokens in ${compute}`,
+  });
+  return [
+    lossCase('linearLogProbs', chunks, border, 'f32'),
+    sureCase('linearLogProbs', 'f32'),
+    ...(['f32', 'bf16'] as const).flatMap((compute) => [
+      lossCase('linearCrossEntropy', chunks, border, compute),
+      sureCase('linearCrossEntropy', compute),
+      lossCase('linearCrossEntropy', [3, 1030, 40], [0, 3, 2, 39], compute),
+      lossCase('linearCrossEntropy', [3, 12, 9], many, compute),
+      ...sureLogits(compute),
+      ...manyTargets(compute, many),
+    ]),
+  ];
+}
+
+function sureLogits(compute: 'f32' | 'bf16'): LargeCase[] {
+  const make = (gen: Gen): [Tensor[], unknown] => {
+    const [R, V] = [3, 2051];
+    const logits = gen.tensor([R, V], { dtype: compute, lo: -0.5, hi: 0.5 });
+    for (const [row, token] of [0, 1, 1300].entries()) host(logits)[row * V + token] = 200;
+    return [[logits, gen.ints([R], 3, 9), gen.tensor([R], { lo: 0.1, hi: 1 })], undefined];
+  };
+  return [{ name: `crossEntropy of sure tokens in ${compute}`, def: opOf('crossEntropy'), compute, make }];
+}
+
+function manyTargets(compute: 'f32' | 'bf16', pairs: number[]): LargeCase[] {
+  const [R, V, n] = [3, 9, pairs.length / 2];
+  const make = (op: string, inputs: (gen: Gen, shared: Tensor[]) => Tensor[]): LargeCase => ({
+    name: `${op} of ${n} targets in ${compute}`,
+    def: opOf(op),
+    compute,
+    make: (gen) => {
+      const logits = gen.tensor([R, V], { dtype: compute, lo: -0.5, hi: 0.5 });
+      const shared = [logits, gen.indices(pairs, [n, 2]), gen.tensor([n], { lo: 0.1, hi: 1 })];
+      return [inputs(gen, shared), undefined];
+    },
+  });
+  return [
+    make('crossEntropy', (_, shared) => shared),
+    make('crossEntropyGrad', (gen, shared) => [
+      gen.tensor([], { apart: 0.1 }),
+      ...shared,
+      gen.tensor([R], { lo: 2, hi: 2.3 }),
+    ]),
+  ];
+}

@@ -1,0 +1,132 @@
+import { type DType, dtypes, weightDTypes } from '../../../engine/dtype.ts';
+import type { Gen, Shape, Tensor } from '../../../engine/index.ts';
+import { type LargeCase, opOf } from './case.ts';
+
+type Compute = LargeCase['compute'];
+type Sizes = [M: number, N: number, K: number];
+
+/** An op on random tensors; those that have no type are of the compute type. */
+function product(
+  name: string,
+  compute: Compute,
+  inputs: readonly [shape: Shape, dtype?: DType][],
+  attrs?: unknown,
+): LargeCase {
+  const make = (gen: Gen): [Tensor[], unknown] => [
+    inputs.map(([shape, dtype = compute]) => gen.tensor(shape, { dtype, lo: -1, hi: 1 })),
+    attrs,
+  ];
+  const shapes = inputs.map(([shape, dtype]) => `[${shape}]${dtype ? ` ${dtype}` : ''}`).join(' ');
+  const how = attrs ? ` ${JSON.stringify(attrs)}` : '';
+  return { name: `${name} ${shapes} in ${compute}${how}`, def: opOf(name), compute, make };
+}
+
+/** y = x·Wᵀ, its gradient for x, and what LoRA adds with u·Bᵀ of rank K. */
+const linear = (compute: Compute, [M, N, K]: Sizes): LargeCase => product('linear', compute, [[[M, K]], [[N, K]]]);
+const linearBias = (compute: Compute, [M, N, K]: Sizes): LargeCase =>
+  product('linear', compute, [[[M, K]], [[N, K]], [[N], 'f32']]);
+const gradInput = (compute: Compute, [M, N, K]: Sizes): LargeCase =>
+  product('linearGradInput', compute, [[[M, K]], [[K, N]]]);
+const lora = (compute: Compute, [M, N, K]: Sizes): LargeCase =>
+  product('loraLinear', compute, [[[M, 16]], [[N, 16], 'f32'], [[M, K]], [[N, K], 'f32']]);
+
+/** Of several tiles, deeper than what is in flight at a time, in whole packets: in one go and cut into parts along K. */
+export function deepProducts(): LargeCase[] {
+  const [M, N] = [130, 136];
+  return (['f32', 'bf16'] as const).flatMap((compute) => [
+    lora(compute, [M, N, 144]),
+    ...[144, 264].flatMap((K) => [linear(compute, [M, N, K]), gradInput(compute, [M, N, K])]),
+  ]);
+}
+
+/**
+ * Sizes whose edges fall on every part of a tile: rows on each of those that a thread has, four neighbours that lack one, two or
+ * three, the end of K in each stage of the pipeline. `cut` are as deep as makes two parts of it and more, of which the last one
+ * ends in the first of its steps or later.
+ */
+const edges: Readonly<Record<Compute, Readonly<Record<'whole' | 'cut', readonly Sizes[]>>>> = {
+  f32: {
+    whole: [
+      [7, 30, 45],
+      [21, 61, 35],
+      [42, 27, 71],
+      [59, 46, 32],
+      [8, 3, 18],
+      [12, 5, 6],
+      [9, 9, 17],
+      [14, 66, 3],
+    ],
+    cut: [
+      [21, 61, 257],
+      [42, 27, 385],
+      [59, 46, 513],
+      [9, 7, 641],
+    ],
+  },
+  bf16: {
+    whole: [
+      [7, 30, 45],
+      [21, 113, 70],
+      [107, 35, 71],
+      [123, 74, 96],
+    ],
+    cut: [
+      [75, 67, 257],
+      [21, 117, 261],
+      [59, 27, 385],
+      [123, 106, 513],
+    ],
+  },
+};
+
+const flags = [false, true];
+
+/** `edges` in every layout, with every way to store the result. */
+export function tileEdges(): LargeCase[] {
+  const types: [Compute, { to?: 'f32' }][] = [
+    ['f32', {}],
+    ['bf16', {}],
+    ['bf16', { to: 'f32' }],
+  ];
+  const matmuls = types.flatMap(([compute, to]) =>
+    flags.flatMap((transA) =>
+      flags.flatMap((transB) =>
+        Object.values(edges[compute])
+          .flat()
+          .map(([M, N, K]) => {
+            const shapes: [Shape][] = [[transA ? [K, M] : [M, K]], [transB ? [N, K] : [K, N]]];
+            return product('matmul', compute, shapes, { transA, transB, ...to });
+          }),
+      ),
+    ),
+  );
+  const linears = (['f32', 'bf16'] as const).flatMap((compute) => {
+    const { whole, cut } = edges[compute];
+    return [
+      ...[...whole, ...cut].flatMap((sizes) => [linear, linearBias, gradInput].map((make) => make(compute, sizes))),
+      ...whole.map((sizes) => lora(compute, sizes)),
+    ];
+  });
+  return [...matmuls, ...linears];
+}
+
+/** Every number of rows that a weight is multiplied with as it is stored, of every type, with a bias and without. */
+export function fewRows(): LargeCase[] {
+  const rows = [1, 2, 3, 4, 5, 6, 7, 8];
+  return (['f32', 'bf16'] as const).flatMap((compute) =>
+    weightDTypes.flatMap((dtype) =>
+      rows.flatMap((M) =>
+        flags.map((bias) => {
+          const { block } = dtypes[dtype];
+          // More than a warp takes at a time; elements end within four of them, by M.
+          const K = block > 1 ? Math.max(160, block) : 129 + (M % 3);
+          return product('linear', compute, [
+            [[M, K]],
+            [[5, K], dtype],
+            ...(bias ? [[[5], 'f32'] as [Shape, DType]] : []),
+          ]);
+        }),
+      ),
+    ),
+  );
+}
