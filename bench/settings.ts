@@ -57,12 +57,11 @@ const seeds = [0, 1, 2];
 
 /** Training rows that no other setting trains on: what prompt tuning's defaults are chosen by. Cut shorter, for time. */
 const heldOut = { file: imdb.train, rows: '5000:5200' };
-const choice = (name: string, flags: string[]): Setting => ({
+const asLora = ['--epochs', '2', '--schedule', 'constant'];
+const choice = (name: string, flags: string[], course = asLora): Setting => ({
   ...trained(`choose-${name}`, 'IMDB, prompt tuning on 128 tokens, by held-out training rows', imdb, 150, [
     ...prompt,
-    '--max-length',
-    '128',
-    ...flags,
+    ...['--max-length', '128', ...flags, ...course],
   ]),
   evaluateOn: heldOut,
 });
@@ -97,6 +96,7 @@ export const settings: Setting[] = [
   trained('imdb-prompt-study-500', 'IMDB, prompt tuning as the study (random)', imdb, 500, [
     ...[...prompt, '--preset', 'study'],
   ]),
+  trained('imdb-prompt-2-epochs-150', 'IMDB, prompt tuning, 2 epochs', imdb, 150, [...prompt, ...asLora]),
   trained('imdb-prompt-150', 'IMDB, prompt tuning, defaults', imdb, 150, prompt),
   trained('imdb-prompt-500', 'IMDB, prompt tuning, defaults', imdb, 500, prompt),
   zeroShot('ag-news', 'AG News', agNews),
@@ -107,4 +107,5 @@ export const settings: Setting[] = [
     [0.01, 0.03].map((lr) => choice(`${init}-${lr}`, [...flags, '--lr', `${lr}`])),
   ),
   ...[0.01, 0.03].map((lr) => choice(`batch2-${lr}`, ['--prompt-init', 'vocab', '--batch-size', '2', '--lr', `${lr}`])),
+  choice('long-vocab-0.03', [...initialisations.vocab, '--lr', '0.03'], ['--epochs', '8', '--schedule', 'cosine']),
 ];

@@ -79,13 +79,20 @@ export const options = {
   prompt: option(choice(...templateNames), 'how instruction and text become a prompt', 'alpaca'),
 
   method: option(choice('lora', 'prompt'), 'LoRA or prompt tuning', 'lora'),
-  preset: required(choice('study'), 'other defaults: --init normal; for prompt tuning --prompt-init random'),
+  preset: required(
+    choice('study'),
+    'other defaults: --init normal; for prompt tuning --prompt-init random, --epochs 2 and --schedule constant',
+  ),
   val: required(fileOrFraction, 'rows to validate on: a file, or a fraction of the training rows'),
-  epochs: option(integer(1), 'passes over the data', trainDefaults.epochs),
+  epochs: byCase(integer(1), 'passes over the data', '2 for LoRA, 8 for prompt tuning'),
   batchSize: option(integer(1), 'examples of an optimizer step', trainDefaults.batchSize),
   microBatch: option(integerOr('auto'), 'examples computed at once; auto: what memory allows', 'auto'),
   lr: byCase(positive, 'peak learning rate', '0.0005 for LoRA, 0.03 for prompt tuning'),
-  schedule: option(choice('constant', 'linear', 'cosine'), 'course of the learning rate', trainDefaults.schedule),
+  schedule: byCase(
+    choice('constant', 'linear', 'cosine'),
+    'course of the learning rate',
+    'constant for LoRA, cosine for prompt tuning',
+  ),
   warmup: option(nonNegative, 'warm-up in steps, or a fraction of all steps if below 1', trainDefaults.warmup),
   weightDecay: option(nonNegative, 'AdamW’s', trainDefaults.weightDecay),
   maxGradNorm: byCase(positive, 'clip the gradient to this norm', 'no clipping'),

@@ -1,4 +1,5 @@
 import { readAdapterSettings } from '../peft/adapter.ts';
+import { type TrainOptions, trainDefaults } from '../peft/train.ts';
 import { type Given, readConfig, resolve } from './config.ts';
 import { usageError } from './exit.ts';
 import { common, dataOptions, flagName, type OptionName, promptOptions, type Values } from './options.ts';
@@ -23,17 +24,20 @@ export const trainNames = [
 /** Those whose defaults a start adapter's record gives: a training draws anew unless it is told not to. */
 const ownNames = trainNames.filter((name) => name !== 'seed');
 /** Their values, with those that method and preset decide. */
-export type TrainValues = Values<(typeof trainNames)[number]> & { lr: number };
+export type TrainValues = Values<(typeof trainNames)[number]> &
+  Required<Pick<TrainOptions, 'lr' | 'epochs' | 'schedule'>>;
 
 /** Options that a resumed run may be given anew: its numbers do not depend on them. */
 const free: readonly OptionName[] = ['device', 'threads', 'json', 'out', 'resume', 'config', 'profile'];
 
-/** Options whose default depends on method and preset. */
+/** Options whose default depends on method and preset. Prompt tuning's are those of bench/ACCURACY.md that learnt most. */
 function methodDefaults({ method, preset }: { method: 'lora' | 'prompt'; preset?: 'study' }): Given {
   const study = preset === 'study';
-  return method === 'lora'
-    ? { lr: 5e-4, init: study ? 'normal' : 'true' }
-    : { lr: 0.03, promptInit: study ? 'random' : 'vocab' };
+  const { epochs, schedule } = trainDefaults;
+  if (method === 'lora') return { lr: 5e-4, epochs, schedule, init: study ? 'normal' : 'true' };
+  return study
+    ? { lr: 0.03, epochs, schedule, promptInit: 'random' }
+    : { lr: 0.03, epochs: 8, schedule: 'cosine', promptInit: 'vocab' };
 }
 
 /** Options that have no effect on a run: the other method's, and all of an adapter's where it goes on from one. */
