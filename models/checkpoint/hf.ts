@@ -19,7 +19,11 @@ const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string())
  */
 export async function openHf(folder: string): Promise<Checkpoint> {
   const configPath = join(folder, 'config.json');
-  if (!existsSync(configPath)) throw new FormatError(`${folder}: no config.json: not a Hugging Face model folder`);
+  if (!existsSync(configPath)) {
+    const file = (await readdir(folder)).find((name) => name.endsWith('.gguf'));
+    const hint = file ? `; did you mean ${join(folder, file)}?` : '';
+    throw new FormatError(`${folder}: no config.json: not a Hugging Face model folder${hint}`);
+  }
   const config = configFromHf(configPath, await readJson(configPath));
   const files: SafetensorsFile[] = [];
   const close = async () => {

@@ -133,7 +133,9 @@ describe('refuses', () => {
     await writeFile(join(path, 'pytorch_model.bin'), '');
     expect(await refusal(path)).toMatch(/pytorch_model.bin is there, but pickled weights are not read/);
     await rm(join(path, 'config.json'));
-    expect(await refusal(path)).toMatch(/no config.json: not a Hugging Face model folder/);
+    expect(await refusal(path)).toMatch(/no config.json: not a Hugging Face model folder$/);
+    await writeFile(join(path, 'model-q8_0.gguf'), '');
+    expect(await refusal(path)).toMatch(/not a Hugging Face model folder; did you mean .*model-q8_0\.gguf\?$/);
   });
 });
 
