@@ -2,9 +2,11 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { createReferenceBackend, noGrad, scope } from '../../engine/index.ts';
+import { createReferenceBackend, noGrad, Rng, scope } from '../../engine/index.ts';
+import type { Tokenizer } from '../../models/tokenizer/index.ts';
 import { loadAdapter, saveAdapter } from '../../peft/adapter.ts';
 import { parseAdapterConfig } from '../../peft/adapterConfig.ts';
+import { defaultLora } from '../../peft/lora.ts';
 import { PeftModel } from '../../peft/model.ts';
 import { PyFloat, pythonJson } from '../../peft/pythonJson.ts';
 import { goldenBatch, goldenModels, goldenPath, loadGolden, readNumbers, relativeError } from '../support/golden.ts';
@@ -64,7 +66,6 @@ describe.each(adapters)('peft’s $kind adapter of $model', ({ model, kind }) =>
 describe('adapter_config.json', () => {
   test('a fresh file has peft’s keys and spelling', async () => {
     const peft = new PeftModel(await loadGolden('llama2', backend));
-    const { Rng } = await import('../../engine/index.ts');
     const config = {
       r: 4,
       alpha: 8,
@@ -86,6 +87,31 @@ describe('adapter_config.json', () => {
       expect(await readFile(join(out, 'adapter_config.json'), 'utf8')).toBe(
         await readFile(goldenPath('llama2', 'prompt', 'start', 'adapter_config.json'), 'utf8'),
       );
+    });
+    peft.dispose();
+  });
+
+  test('what peft has no word for gets its nearest: N(0, 1) matrices, class labels, all linear layers', async () => {
+    const peft = new PeftModel(await loadGolden('llama2', backend));
+    const written = async (): Promise<Record<string, unknown>> =>
+      withFolder(async (out) => {
+        await saveAdapter(peft, out, 'org/base');
+        return JSON.parse(await readFile(join(out, 'adapter_config.json'), 'utf8'));
+      });
+    peft.addLora({ ...defaultLora, init: 'normal', targetModules: 'all-linear' }, new Rng(0), 'lora');
+    expect(await written()).toMatchObject({
+      init_lora_weights: 'gaussian',
+      base_model_name_or_path: 'org/base',
+      target_modules: ['down_proj', 'gate_proj', 'k_proj', 'o_proj', 'q_proj', 'up_proj', 'v_proj'],
+    });
+    const source = { tokenizer: { encode: () => [7] } as unknown as Tokenizer, labels: ['bad', 'good'] };
+    await peft.addPrompt({ virtualTokens: 4, init: 'labels' }, new Rng(0), source, 'labels');
+    expect(await written()).toMatchObject({ prompt_tuning_init: 'SAMPLE_VOCAB', tokenizer_name_or_path: null });
+    await peft.addPrompt({ virtualTokens: 4, init: 'text', initText: 'Is it good?' }, new Rng(0), source, 'text');
+    expect(await written()).toMatchObject({
+      prompt_tuning_init: 'TEXT',
+      prompt_tuning_init_text: 'Is it good?',
+      tokenizer_name_or_path: 'org/base',
     });
     peft.dispose();
   });
