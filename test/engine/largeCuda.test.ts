@@ -1,6 +1,7 @@
 // The CUDA kernels on the simulator at sizes that the derived suite does not reach.
 import { afterAll, expect, test } from 'vitest';
 import { createCudaBackend } from '../../engine/backends/cuda.ts';
+import { weightDTypes } from '../../engine/dtype.ts';
 import { createReferenceBackend, scope, withBackend } from '../../engine/index.ts';
 import { seededGen } from '../support/gen.ts';
 import { largeCases } from '../support/largeCases/index.ts';
@@ -28,5 +29,7 @@ test.each(largeCases())('$name', ({ def, compute, make }) =>
 test('tensor cores took bf16 heads of 64 and 128, and the vocabulary came in two chunks', () => {
   expect(launched).toContain('attention_bf16_mma64');
   expect(launched).toContain('attention_bf16_mma128');
-  expect(launched.filter((entry) => entry.endsWith('_carry'))).toHaveLength(2 * 2 + 2 * (2 * 2 + 2));
+  expect(launched.filter((entry) => entry.endsWith('_carry'))).toHaveLength(
+    2 * 2 + 2 * (2 * 2 + 2 + weightDTypes.length),
+  );
 });

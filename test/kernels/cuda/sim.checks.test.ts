@@ -272,6 +272,27 @@ describe('races in shared memory', () => {
     ]);
   });
 
+  it('a writer races with every warp that read and has not met it', () => {
+    // Warps 1 to 3 read a word; warp 0 writes it when it has met some of them.
+    const kernel = (meet: string) =>
+      entry(
+        0,
+        `${head} st.shared.b32 [%r1], %r0; bar.sync 0; shr.u32 %r6, %r0, 5; setp.eq.u32 %p0, %r6, 0; @%p0 bra C;
+        ld.shared.b32 %r7, [tile]; C: ${meet} @!%p0 bra D; st.shared.b32 [tile], %r6; D: ret;`,
+      );
+    const meeting = (warp: number) =>
+      `setp.eq.u32 %p1, %r6, ${warp}; or.pred %p1, %p0, %p1; @!%p1 bra D; bar.sync 1, 64;`;
+    // They read in the order 3, 1, 2. Of several readers that are not ordered the last is named, or the first by number.
+    for (const [met, text] of [
+      [1, 'overwrites what warp 2 reads'],
+      [2, 'overwrites what warp 1 reads'],
+      [3, 'reads what was written by warp 0'],
+    ] as const) {
+      expect(findings(kernel(meeting(met)), [], 128)).toMatchObject([{ message: expect.stringContaining(text) }]);
+    }
+    expect(only(kernel('bar.sync 0;'), [], 128)).toEqual([]);
+  });
+
   it('partial barriers order only those that meet: producer and consumer', () => {
     // Warp 0 writes and arrives at barrier 1; warp 1 waits there and reads; warp 2 reads without waiting.
     const kernel = (wait: string) =>

@@ -1,23 +1,24 @@
+import { dtypes, type WeightDType, weightDTypes } from '../../../engine/dtype.ts';
 import type { Gen, Tensor } from '../../../engine/index.ts';
 import { host } from '../gradcheck.ts';
 import { type LargeCase, opOf } from './case.ts';
 
-/** `name` for h [R, C], W [V, C] and pairs (row, token); `change` has the values of h and W. */
+/** `name` for h [R, C], W [V, C] of `dtype` and pairs (row, token); `change` has the values of h and W. */
 function lossCase(
   name: string,
   [R, C, V]: [number, number, number],
   pairs: number[],
   compute: 'f32' | 'bf16',
-  change: (h: Float64Array, w: Float64Array) => void = () => {},
+  { dtype = 'f32', change }: { dtype?: WeightDType; change?: (h: Float64Array, w: Float64Array) => void } = {},
 ): LargeCase {
   return {
-    name: `${name} of ${R} rows, ${V} tokens, ${pairs.length / 2} targets in ${compute}`,
+    name: `${name} of ${R} rows, ${V} tokens in ${dtype}, ${pairs.length / 2} targets in ${compute}`,
     def: opOf(name),
     compute,
     make: (gen) => {
       const h = gen.tensor([R, C], { dtype: compute, lo: -(C ** -0.5), hi: C ** -0.5 });
-      const w = gen.tensor([V, C], { dtype: 'f32', lo: -1, hi: 1 });
-      change(host(h), host(w));
+      const w = gen.tensor([V, C], { dtype, lo: -1, hi: 1 });
+      change?.(host(h), host(w));
       const n = pairs.length / 2;
       const inputs = [h, w, gen.indices(pairs, [n, 2]), gen.tensor([n], { lo: 0.1, hi: 1 })];
       return [name === 'linearLogProbs' ? inputs.slice(0, 3) : inputs, undefined];
@@ -41,7 +42,7 @@ export function largeLosses(): LargeCase[] {
   const many = Array.from({ length: 298 }, (_, i) => [i % 2, (7 * i) % 9]).flat();
   many.push(2, 9, 3, 0);
   const sureCase = (name: string, compute: 'f32' | 'bf16'): LargeCase => ({
-    ...lossCase(name, chunks, border, compute, sure),
+    ...lossCase(name, chunks, border, compute, { change: sure }),
     name: `${name} of sure tokens in ${compute}`,
   });
   return [
@@ -52,10 +53,24 @@ export function largeLosses(): LargeCase[] {
       sureCase('linearCrossEntropy', compute),
       lossCase('linearCrossEntropy', [3, 1030, 40], [0, 3, 2, 39], compute),
       lossCase('linearCrossEntropy', [3, 12, 9], many, compute),
+      ...weightsOfTypes(compute),
       ...sureLogits(compute),
       ...manyTargets(compute, many),
     ]),
   ];
+}
+
+/**
+ * Every stored type of weight: four sums to add up, behind which there is nothing to be read, and a block's worth of targets that
+ * are all of one row.
+ */
+function weightsOfTypes(compute: 'f32' | 'bf16'): LargeCase[] {
+  const pairs = Array.from({ length: 256 }, (_, i) => [0, i % 64]).flat();
+  pairs.push(1, 3, 0, 63);
+  return weightDTypes.map((dtype) => {
+    const { block } = dtypes[dtype];
+    return lossCase('linearCrossEntropy', [1, block > 1 ? block : 10, 64], pairs, compute, { dtype });
+  });
 }
 
 function sureLogits(compute: 'f32' | 'bf16'): LargeCase[] {

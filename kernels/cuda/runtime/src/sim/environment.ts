@@ -154,6 +154,8 @@ export function environment(parts: Parts): Record<string, unknown> {
     ...named('T', transfer),
     SW: shared.races.writes,
     SR: shared.races.reads,
+    READERS: shared.races.readers,
+    READ_TIME: shared.races.readTime,
     KEY: shared.races.clocks.key,
     SETTLED: shared.races.clocks.settled,
     U: parts.uniforms,

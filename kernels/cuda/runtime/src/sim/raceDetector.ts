@@ -14,9 +14,9 @@ export class RaceDetector {
   /** Per word: the last write, and the last read since. */
   readonly writes: Int32Array;
   readonly reads: Int32Array;
-  /** Warps that read the word at `readTime` before its last reader did, unordered with that. */
-  readonly #readers: Int32Array;
-  readonly #readTime: Int32Array;
+  /** Per word: warps that read it at `readTime` before its last reader did, unordered with that. */
+  readonly readers: Int32Array;
+  readonly readTime: Int32Array;
   readonly #olderReads = new Map<number, Int32Array>();
   readonly #byteWrites: Int32Array;
   readonly #byteReads: Int32Array;
@@ -26,8 +26,8 @@ export class RaceDetector {
   constructor(bytes: number, found: RaceListener) {
     this.writes = new Int32Array(bytes / 4);
     this.reads = new Int32Array(bytes / 4);
-    this.#readers = new Int32Array(bytes / 4);
-    this.#readTime = new Int32Array(bytes / 4);
+    this.readers = new Int32Array(bytes / 4);
+    this.readTime = new Int32Array(bytes / 4);
     this.#byteWrites = new Int32Array(bytes);
     this.#byteReads = new Int32Array(bytes);
     this.#found = found;
@@ -35,14 +35,7 @@ export class RaceDetector {
 
   begin(warps: number): void {
     if (this.clocks.begin(warps)) {
-      for (const entries of [
-        this.writes,
-        this.reads,
-        this.#readers,
-        this.#readTime,
-        this.#byteWrites,
-        this.#byteReads,
-      ]) {
+      for (const entries of [this.writes, this.reads, this.readers, this.readTime, this.#byteWrites, this.#byteReads]) {
         entries.fill(0);
       }
     }
@@ -55,7 +48,7 @@ export class RaceDetector {
     this.#found(site, w, lane, offset, `${what} ${other} with no barrier between`);
   }
 
-  /** A read of word `x`. Generated code does the first two cases itself. */
+  /** A read of word `x`. Generated code does the common cases itself. */
   read(site: number, w: number, lane: number, x: number): void {
     const { clocks } = this;
     const key = clocks.key[w];
@@ -77,15 +70,15 @@ export class RaceDetector {
 
   // Another warp's read that is not ordered before this warp's, which is going to be the last, is remembered beside it.
   #keepReader(w: number, x: number, reader: number, time: number): void {
-    const before = this.#readTime[x];
+    const before = this.readTime[x];
     if (before === time) {
-      this.#readers[x] |= 1 << reader;
+      this.readers[x] |= 1 << reader;
       return;
     }
     // Readers of an earlier time (there were partial barriers between) are remembered one by one.
     if (before >= this.clocks.horizon[w]) {
       for (let v = 0; v < this.clocks.warps; v++) {
-        if (v === w || ((this.#readers[x] >>> v) & 1) === 0 || !this.clocks.between(v, before, w)) continue;
+        if (v === w || ((this.readers[x] >>> v) & 1) === 0 || !this.clocks.between(v, before, w)) continue;
         let times = this.#olderReads.get(x);
         if (times === undefined) {
           times = new Int32Array(maxWarps);
@@ -94,8 +87,8 @@ export class RaceDetector {
         times[v] = before;
       }
     }
-    this.#readTime[x] = time;
-    this.#readers[x] = 1 << reader;
+    this.readTime[x] = time;
+    this.readers[x] = 1 << reader;
   }
 
   /** A write of word `x`; `same` says that it stores what is there already. */
@@ -138,10 +131,10 @@ export class RaceDetector {
       }
     } else if (clocks.between(last, readAt, w)) this.#reportReader(site, w, lane, x, last);
     const older = this.#olderReads.size === 0 ? undefined : this.#olderReads.get(x);
-    if (older === undefined && this.#readers[x] === 0) return;
+    if (older === undefined && this.readers[x] === 0) return;
     for (let v = 0; v < clocks.warps; v++) {
       if (v === w) continue;
-      const time = Math.max((this.#readers[x] >>> v) & 1 ? this.#readTime[x] : 0, older?.[v] ?? 0);
+      const time = Math.max((this.readers[x] >>> v) & 1 ? this.readTime[x] : 0, older?.[v] ?? 0);
       if (clocks.between(v, time, w)) this.#reportReader(site, w, lane, x, v);
     }
   }
@@ -154,7 +147,7 @@ export class RaceDetector {
   noteWrite(w: number, lane: number, x: number, flags = 0): void {
     this.writes[x] = this.clocks.key[w] | lane | flags;
     this.reads[x] = 0;
-    this.#readers[x] = 0;
+    this.readers[x] = 0;
     if (this.#olderReads.size > 0) this.#olderReads.delete(x);
   }
 

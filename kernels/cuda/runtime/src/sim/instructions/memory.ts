@@ -110,12 +110,14 @@ function checkSharedRead(e: LaneEmitter, o: string, bytes: number, strong: boole
     if (strong) e.line(`sharedAtomic(${e.site()}, w, l, ${x});`);
     else {
       // The common cases need no call: this lane or several of the warp read the word already; another lane of it did; all
-      // accesses before lie behind a barrier.
+      // accesses before lie behind a barrier, or are reads since it by warps of which one is remembered already.
       const r = e.temp(`SR[${x}]`);
       const settled = e.uniform('SETTLED[w]');
       e.line(`if (${r} !== ${key} + l && ${r} !== ${key} + 1024) {`);
       e.line(`if ((${r} & -1056) === ${key}) SR[${x}] = ${key} + 1024;`);
-      e.line(`else if ((${r} >>> 11) < ${settled} && (SW[${x}] >>> 11) < ${settled}) SR[${x}] = ${key} + l;`);
+      e.line(`else if ((SW[${x}] >>> 11) < ${settled} && (${r} >>> 11) < ${settled}) SR[${x}] = ${key} + l;`);
+      e.line(`else if ((SW[${x}] >>> 11) < ${settled} && READ_TIME[${x}] === (${r} >>> 11)) {`);
+      e.line(`READERS[${x}] |= 1 << (${r} >>> 5); SR[${x}] = ${key} + l; }`);
       e.line(`else sharedRead(${e.site()}, w, l, ${x}); }`);
     }
   }
