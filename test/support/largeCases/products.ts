@@ -118,7 +118,7 @@ export function fewRows(): LargeCase[] {
       rows.flatMap((M) =>
         flags.map((bias) => {
           const { block } = dtypes[dtype];
-          // More than a warp takes at a time; elements end within four of them, by M.
+          // More than a warp takes at a time; elements end one, two or three behind a packet of four.
           const K = block > 1 ? Math.max(160, block) : 129 + (M % 3);
           return product('linear', compute, [
             [[M, K]],
