@@ -58,8 +58,19 @@ export function holdOut(data: DataSet, fraction: number, seed: number): { traini
   };
 }
 
-/** How many texts were cut, in words. */
-export function reportCuts(examples: readonly Example[], maxLength: number, out: Output, what = 'texts'): void {
+/** How many texts were cut, and how many are still longer, with all that stands around them, than the model's `context`. */
+export function reportLengths(
+  examples: readonly Example[],
+  { maxLength, context }: { maxLength: number; context: number },
+  out: Output,
+  what = 'texts',
+): void {
+  const of = `of ${examples.length} ${what}`;
   const cut = examples.filter((example) => example.cut).length;
-  out.line(`${cut} of ${examples.length} ${what} cut to their first ${maxLength} tokens`);
+  out.line(`${cut} ${of} cut to their first ${maxLength} tokens`);
+  const length = ({ shared, prompt, answer }: Example): number => shared.length + prompt.length + answer.length;
+  const beyond = examples.filter((example) => length(example) > context).length;
+  const [are, their] = beyond === 1 ? ['is', 'its'] : ['are', 'their'];
+  if (beyond > 0)
+    out.warn(`${beyond} ${of} ${are} longer, with ${their} prompt, than the ${context} tokens the model was made for`);
 }

@@ -97,7 +97,7 @@ const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 export const doctor = verb({
   name: 'doctor',
   summary: 'what this machine can run: Node, WebAssembly features, threads, CUDA',
-  options: ['threads', 'json'],
+  options: ['threads', 'config', 'json'],
   async run({ threads }, { out }) {
     const findings: Finding[] = [
       { name: 'lorikeet', found: version, ok: true },

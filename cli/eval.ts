@@ -12,7 +12,7 @@ import { type Planned, planEvaluation, planGeneration } from '../peft/plan.ts';
 import { Classification, type Labelled } from '../peft/task.ts';
 import { openDevice } from './backend.ts';
 import { need, resolve } from './config.ts';
-import { readData, reportCuts } from './data.ts';
+import { readData, reportLengths } from './data.ts';
 import { CliError, usageError } from './exit.ts';
 import { common, dataOptions, promptOptions, type Values } from './options.ts';
 import { type Output, percent, withInterval } from './output.ts';
@@ -155,9 +155,9 @@ export const evaluate = verb({
     await using opened = await openModel(model, out);
     const task = new Classification(labels, o, opened.tokenizer);
     const examples = task.examples(rows, false);
-    reportCuts(
+    reportLengths(
       examples.map(({ example }) => example),
-      o.maxLength,
+      { maxLength: o.maxLength, context: opened.checkpoint.config.maxPositionEmbeddings },
       out,
     );
     if (task.tokens.endScored && o.mode === 'label')

@@ -31,11 +31,14 @@ export const generate = verb({
     await using device = await openDevice(o, out);
     const text = o.text ?? (await readAll(process.stdin)).replace(/\n$/, '');
     await using opened = await openModel(model, out);
-    const { tokenizer } = opened;
+    const { tokenizer, checkpoint } = opened;
     const example = new Classification([], o, tokenizer).prompt(text);
     if (example.cut) out.warn(`the text was cut to its first ${o.maxLength} tokens`);
     const prompt = [...example.shared, ...example.prompt];
     if (prompt.length === 0) throw new CliError('input', 'the prompt is empty: there is nothing to go on from');
+    const { maxPositionEmbeddings: context } = checkpoint.config;
+    const most = prompt.length + maxNewTokens;
+    if (most > context) out.warn(`prompt and answer may take ${most} tokens, the model was made for ${context}`);
     const planned = await plannedUse(opened, device, o.adapter);
     if (planned) await planGeneration(planned, [prompt], { maxNewTokens });
     const peft = await loadModel(opened, device, out, o.adapter);

@@ -39,7 +39,7 @@ export const pull = verb({
   name: 'pull',
   summary: 'fetch a model of the catalogue; every command does so by itself when it needs one',
   operands: '<name>',
-  options: ['verify', 'json'],
+  options: ['verify', 'config', 'json'],
   details: `Models:\n${catalogHelp()}`,
   async run({ verify }, { out, operands: [name] }) {
     if (!Object.hasOwn(catalog, name)) {

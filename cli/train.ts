@@ -11,7 +11,7 @@ import { Classification, completionExamples, type TaskOptions } from '../peft/ta
 import { Trainer } from '../peft/train.ts';
 import { type Device, openDevice } from './backend.ts';
 import { need, readRecord, writeConfig } from './config.ts';
-import { type DataSet, holdOut, readData, reportCuts } from './data.ts';
+import { type DataSet, holdOut, readData, reportLengths } from './data.ts';
 import { CliError, usageError } from './exit.ts';
 import { type Output, plural } from './output.ts';
 import { profiled } from './profile.ts';
@@ -153,7 +153,8 @@ export const train = verb({
     const { data, held } = await readTraining(asked, out);
     await using opened = await openModel(model, out);
     const prepared = prepare(data, held, asked, opened.tokenizer);
-    reportCuts(prepared.training, asked.maxLength, out, data.kind === 'labelled' ? 'texts' : 'prompts');
+    const lengths = { maxLength: asked.maxLength, context: opened.checkpoint.config.maxPositionEmbeddings };
+    reportLengths(prepared.training, lengths, out, data.kind === 'labelled' ? 'texts' : 'prompts');
     const { labels } = prepared;
     const steps = asked.epochs * Math.ceil(prepared.training.length / asked.batchSize);
     if (asked.warmup > steps) throw usageError(`--warmup ${asked.warmup}: the run has ${plural(steps, 'step')}`);

@@ -129,16 +129,6 @@ export class Tensor implements Owned, Disposable {
     return (await this.data())[0];
   }
 
-  async toArray(): Promise<Nested> {
-    const flat = await this.data();
-    const build = (axis: number, from: number, step: number): Nested => {
-      if (axis === this.ndim) return flat[from];
-      const inner = step / Math.max(1, this.shape[axis]);
-      return Array.from({ length: this.shape[axis] }, (_, i) => build(axis + 1, from + i * inner, inner));
-    };
-    return build(0, 0, this.size);
-  }
-
   /** Overwrites the values in place. Not recorded: for leaves and buffers. */
   set(values: ArrayLike<number>): void {
     this.assertAlive('set');

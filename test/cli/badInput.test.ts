@@ -116,6 +116,21 @@ describe('data', () => {
     expect(stdout).toContain('1 of 3 texts cut to their first 256 tokens');
   });
 
+  it('texts beyond what the model was made for are counted', () => {
+    const long = write(
+      'long.jsonl',
+      `${JSON.stringify({ text: 'word '.repeat(60), label: 'good' })}\n${rows(2).join('')}`,
+    );
+    const beyond = /warning: 1 of 3 texts is longer, with its prompt, than the 256 tokens the model was made for/;
+    const { code, stderr } = lorikeet(evalOf(long, '--max-length', '400'));
+    expect([code, stderr]).toEqual([0, expect.stringMatching(beyond)]);
+    expect(lorikeet(evalOf(long, '--max-length', '250')).stderr).not.toContain('warning');
+    const generated = ['generate', '--model', path('model'), ...quick, '--text', 'a', '--max-new-tokens', '257'];
+    expect(lorikeet(generated).stderr).toContain(
+      'warning: prompt and answer may take 258 tokens, the model was made for 256',
+    );
+  });
+
   it('empty texts and invalid UTF-8 are counted warnings', () => {
     const bytes = Buffer.concat([
       Buffer.from('{"text":"a'),

@@ -361,6 +361,8 @@ it('a configuration file gives every option; a flag beats it', () => {
     'eval.yaml',
     `data: ${path('data.jsonl')}\nprompt: none\nlimit: 6\nthreads: 1\nmax-length: 30\n`,
   );
+  const threads = write('threads.yaml', 'threads: 1\n');
+  expect(lorikeet(['doctor', '--config', threads]).stdout).toMatch(/threads +1 of \d+ cores/);
   const result = lorikeet(['eval', '--config', config, '--model', path('model'), '--limit', '4', '--json']);
   const { n, settings } = JSON.parse(result.stdout);
   expect([n, settings.prompt, settings.maxLength]).toEqual([4, 'none', 30]);
