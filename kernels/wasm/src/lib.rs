@@ -65,7 +65,8 @@ pub fn scratch_bytes() -> usize {
 /// for a while: the caller then looks whether they still live and calls `resume`.
 #[wasm_bindgen]
 pub fn launch() -> i32 {
-    let job = unsafe { &*POOL.job() };
+    let job = unsafe { &mut *POOL.job() };
+    job.launch = job.launch.wrapping_add(1);
     POOL.launch(job, KERNELS[job.kernel as usize].phases)
 }
 
@@ -79,7 +80,9 @@ pub fn resume() -> i32 {
 /// Runs chunks of launches as thread `thread` until `close_pool`.
 #[wasm_bindgen]
 pub fn worker_loop(thread: usize) {
-    POOL.work(|job, phase, chunk| unsafe { (KERNELS[job.kernel as usize].phases[phase].run)(job, chunk, thread) });
+    POOL.work(thread, |job, phase, chunk| unsafe {
+        (KERNELS[job.kernel as usize].phases[phase].run)(job, chunk, thread)
+    });
 }
 
 /// Sets the number of threads, the caller of `launch` included.

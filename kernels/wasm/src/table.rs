@@ -14,6 +14,8 @@ pub struct Job {
     pub scratch: *mut u8,
     /// 1 if V8 pairs 128-bit operations into 256-bit ones, so that the wide micro-kernels pay.
     pub wide: u32,
+    /// Counts launches, for what a thread prepares once in each. `launch` writes it, JavaScript does not.
+    pub launch: u32,
 }
 
 impl Job {
@@ -25,6 +27,7 @@ impl Job {
         kernel: 0,
         scratch: core::ptr::null_mut(),
         wide: 0,
+        launch: 0,
     };
 
     /// Buffer `i` as elements of `T`.

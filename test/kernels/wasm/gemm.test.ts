@@ -112,6 +112,13 @@ const columnsFor = (dtype: DType, k: number): number =>
   isQuantized(dtype) ? dtypes[dtype].block * (1 + (k % (dtypes[dtype].block === 32 ? 14 : 3))) : k;
 
 const runs = { numRuns: 30 };
+/** One and two rows, for which linear has code of its own: M, N, K, bias, seed. */
+const gemv: [number, number, number, boolean, number][] = [
+  [1, 33, 777, true, 1],
+  [2, 33, 777, true, 2],
+  [1, 6, 384, false, 3],
+  [2, 6, 384, false, 4],
+];
 
 describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
   const backends: WasmBackend[] = [];
@@ -184,7 +191,7 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
         const y = await everywhere(`linear_f32_${dtype}`, M * N, inputs, [M, N, K, +hasBias]);
         expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K], hasBias ? bias : undefined);
       }),
-      runs,
+      { ...runs, examples: gemv },
     ),
   );
 
@@ -201,8 +208,12 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
     ),
   );
 
-  // Several chunks of rows and of columns, blocks of rows and of the depth, all with tails.
+  // Several chunks of rows and of columns, blocks of rows and of the depth, all with tails. Up to 384 rows threads pack the
+  // left operand each for itself, in 384 rows of few columns there are two chunks of rows.
   test.each([
+    [1, 999, 608],
+    [2, 999, 608],
+    [384, 40, 416],
     [397, 40, 800],
     [1201, 9, 96],
     [130, 811, 416],

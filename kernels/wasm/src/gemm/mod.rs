@@ -9,12 +9,14 @@ pub mod pack;
 pub mod product;
 pub mod tile;
 
+use core::cell::Cell;
 use core::marker::PhantomData;
 
 use gemv::Gemv;
 use operand::{Left, Right, RowsAcrossDepth, RowsAlongDepth};
 use product::{Shape, Start};
 
+use crate::pool::POOL;
 use crate::table::{Job, Kernel, Phase};
 use crate::weight::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Weight};
 
@@ -37,10 +39,20 @@ trait Product {
     }
 }
 
+/// Whether each thread packs the left operand for itself.
+fn own_left<P: Product>(job: &Job) -> bool {
+    P::lefts(job) == 1 && P::shape(job).own_left()
+}
+
+/// Packed left operands in scratch memory.
+fn packed_lefts<P: Product>(job: &Job, threads: usize) -> usize {
+    if own_left::<P>(job) { threads } else { P::lefts(job) }
+}
+
 /// Scratch: the packed left operands, then the panels of each thread.
 fn scratch<P: Product>(job: &Job, threads: usize) -> usize {
     let shape = P::shape(job);
-    4 * (P::lefts(job) * shape.packed().next_multiple_of(64) + threads * shape.panels())
+    4 * (packed_lefts::<P>(job, threads) * shape.packed().next_multiple_of(64) + threads * shape.panels())
 }
 
 fn packed<P: Product>(job: &Job, left: usize) -> *mut f32 {
@@ -48,7 +60,7 @@ fn packed<P: Product>(job: &Job, left: usize) -> *mut f32 {
 }
 
 fn pack_chunks<P: Product>(job: &Job) -> usize {
-    P::lefts(job) * P::shape(job).pack_chunks()
+    if own_left::<P>(job) { 0 } else { P::lefts(job) * P::shape(job).pack_chunks() }
 }
 
 unsafe fn pack<P: Product>(job: &Job, chunk: usize, _thread: usize) {
@@ -57,17 +69,36 @@ unsafe fn pack<P: Product>(job: &Job, chunk: usize, _thread: usize) {
     unsafe { shape.pack_left(P::left(job, left), part, packed::<P>(job, left)) };
 }
 
+thread_local! {
+    /// The launch in which this thread has packed a left operand of its own.
+    static PACKED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The packed left operand of `thread`, which packs it on its first chunk of a launch.
+unsafe fn packed_own<P: Product>(job: &Job, thread: usize) -> *const f32 {
+    let shape = P::shape(job);
+    let packed = packed::<P>(job, thread);
+    if PACKED.replace(job.launch) != job.launch {
+        (0..shape.pack_chunks()).for_each(|part| unsafe { shape.pack_left(P::left(job, 0), part, packed) });
+    }
+    packed
+}
+
 fn multiply_chunks<P: Product>(job: &Job) -> usize {
     P::shape(job).chunks()
 }
 
 unsafe fn multiply<P: Product>(job: &Job, chunk: usize, thread: usize) {
     let shape = P::shape(job);
-    let lefts = P::lefts(job);
+    let lefts = packed_lefts::<P>(job, POOL.threads());
     unsafe {
         let panels = packed::<P>(job, lefts).add(thread * shape.panels());
         shape.multiply(chunk, job.wide != 0, P::start(job), panels, |batch| {
-            (packed::<P>(job, batch.min(lefts - 1)), P::right(job, batch), P::output(job, batch))
+            let left = match own_left::<P>(job) {
+                true => packed_own::<P>(job, thread),
+                false => packed::<P>(job, batch.min(lefts - 1)),
+            };
+            (left, P::right(job, batch), P::output(job, batch))
         });
     }
 }

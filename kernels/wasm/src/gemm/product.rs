@@ -1,7 +1,7 @@
 //! A matrix product cut into blocks that fit the caches and into chunks for the threads.
 //!
 //! ```text
-//! phase 1   A is packed once into scratch memory, in chunks of rows
+//! phase 1   A is packed once into scratch memory, in chunks of rows; of few rows, each thread packs A for itself instead
 //! phase 2   each chunk is a rectangle of C:
 //!             for each block of the depth            (panels of B that stay in L1 while they are used)
 //!               for each block of rows               (slivers of A that stay in L2)
@@ -27,8 +27,9 @@ const PACK_ROWS: usize = 24;
 const MAX_COLUMNS: usize = 6 * COLUMNS;
 /// Elements of a thread's packed panels, at most.
 pub const MAX_PANELS: usize = MAX_COLUMNS * DEPTH;
-/// Rows of C in a chunk, at most: a block of the depth of their A stays in L2, where the next chunk finds it.
-const CHUNK_ROWS: usize = 3 * ROW_BLOCK;
+/// Rows of C in a chunk, at most: a block of the depth of their A stays in L2, where the next chunk finds it. With more
+/// rows, threads work on rows of their own.
+const CHUNK_ROWS: usize = 2 * ROW_BLOCK;
 /// Chunks worth having, so that eight threads finish together even if one of them is held up.
 const CHUNKS: usize = 32;
 /// Multiply-adds that make a chunk worth a hand-off: a few microseconds.
@@ -95,6 +96,12 @@ impl Shape {
         let rows = part_of_rows(&(0..self.m), i / across % parts, parts);
         let column = i % across * columns;
         (i / across / parts, rows, column..self.n.min(column + columns))
+    }
+
+    /// Whether each thread had better pack all of A than share it: no rows are one thread's alone, and memory that another
+    /// core has written takes longer to get than packing does.
+    pub fn own_left(&self) -> bool {
+        self.m <= CHUNK_ROWS
     }
 
     /// Chunks in which one A is packed.
