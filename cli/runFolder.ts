@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isAlive, isVacant, makeFolder, replaceFile } from '../engine/file.ts';
+import { FormatError, isAlive, isVacant, makeFolder, replaceFile } from '../engine/file.ts';
 import { usageError } from './exit.ts';
 
 /** A validation in the course of a training. */
@@ -114,15 +114,22 @@ export class RunFolder implements AsyncDisposable {
     }
   }
 
-  /** Cuts the metrics back to `step`, opens them for more, and gives what is left. */
+  /**
+   * Cuts the metrics back to `step`, opens them for more, and gives what is left.
+   * @throws FormatError naming a line that is damaged
+   */
   async openMetrics(step: number): Promise<StepLine[]> {
     const text = existsSync(this.#metricsPath) ? await readFile(this.#metricsPath, 'utf8') : '';
-    // The last line may be half a line where the process was killed.
-    const whole = text
-      .slice(0, text.lastIndexOf('\n') + 1)
-      .split('\n')
-      .filter(Boolean);
-    const kept = whole.map((line) => JSON.parse(line) as StepLine).filter((line) => line.step <= step);
+    const kept: StepLine[] = [];
+    for (const [i, line] of text.split('\n').entries()) {
+      // What follows may be damaged, where process or machine died: the checkpoint does not rely on it.
+      if (line === '' || (kept.at(-1)?.step ?? 0) >= step) break;
+      try {
+        kept.push(JSON.parse(line));
+      } catch (error) {
+        throw new FormatError(`${this.#metricsPath}, line ${i + 1}: not JSON: ${(error as Error).message}`);
+      }
+    }
     await replaceFile(this.#metricsPath, (file) =>
       file.writeFile(kept.map((line) => `${JSON.stringify(line)}\n`).join('')),
     );

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { jsonLines, lorikeet, rows, workFolder } from '../support/cli.ts';
 
@@ -216,6 +216,19 @@ describe('training', () => {
   it('a warm-up longer than the run', () => {
     refuses(trainTo(path('never'), '--warmup', '4'), 2, /--warmup 4: the run has 3 steps/);
     expect(existsSync(path('never'))).toBe(false);
+  });
+
+  it('metrics with garbage: after the checkpoint it is dropped, before it is named', () => {
+    cpSync(path('run'), path('crashed'), { recursive: true });
+    const metrics = readFileSync(path('run', 'metrics.jsonl'), 'utf8');
+    const resume = ['train', '--resume', '--out', path('crashed')];
+    // What a machine that lost its power may leave of lines that no checkpoint relies on.
+    writeFileSync(path('crashed', 'metrics.jsonl'), `${metrics}\0\0\0\n{"step":4,"lo`);
+    const { code, stderr } = lorikeet(resume);
+    expect(stderr + code).toMatch(/0$/);
+    expect(readFileSync(path('crashed', 'metrics.jsonl'), 'utf8')).toBe(metrics);
+    writeFileSync(path('crashed', 'metrics.jsonl'), metrics.replace('"loss"', 'loss'));
+    refuses(resume, 3, /crashed\/metrics\.jsonl, line 1: not JSON/);
   });
 
   it('nothing to resume, or another run to go on with', () => {
