@@ -28,7 +28,8 @@ function lossCase(
 
 /** Losses beyond a chunk of the vocabulary, a block's threads, a block's columns, and beyond what e to the power of it can be. */
 export function largeLosses(): LargeCase[] {
-  const chunks: [number, number, number] = [3, 8, 4096 + 70];
+  // Rows of every number beyond a thread's four.
+  const chunks: [number, number, number] = [6, 8, 4096 + 70];
   // Both sides of the chunks' border, the last token, and one twice.
   const border = [0, 4095, 0, 4096, 1, chunks[2] - 1, 2, 5, 2, 5];
   // A token for each row takes it all, in the first chunk or the second: e to a difference to another logit is infinite.
@@ -42,7 +43,7 @@ export function largeLosses(): LargeCase[] {
   const many = Array.from({ length: 298 }, (_, i) => [i % 2, (7 * i) % 9]).flat();
   many.push(2, 9, 3, 0);
   const sureCase = (name: string, compute: 'f32' | 'bf16'): LargeCase => ({
-    ...lossCase(name, chunks, border, compute, { change: sure }),
+    ...lossCase(name, [3, chunks[1], chunks[2]], border, compute, { change: sure }),
     name: `${name} of sure tokens in ${compute}`,
   });
   return [
@@ -51,6 +52,7 @@ export function largeLosses(): LargeCase[] {
     ...(['f32', 'bf16'] as const).flatMap((compute) => [
       lossCase('linearCrossEntropy', chunks, border, compute),
       sureCase('linearCrossEntropy', compute),
+      lossCase('linearCrossEntropy', [5, 8, 4096 + 3], [0, 4095, 4, 4098], compute),
       lossCase('linearCrossEntropy', [3, 1030, 40], [0, 3, 2, 39], compute),
       lossCase('linearCrossEntropy', [3, 12, 9], many, compute),
       ...weightsOfTypes(compute),
@@ -66,7 +68,7 @@ export function largeLosses(): LargeCase[] {
  */
 function weightsOfTypes(compute: 'f32' | 'bf16'): LargeCase[] {
   const pairs = Array.from({ length: 256 }, (_, i) => [0, i % 64]).flat();
-  pairs.push(1, 3, 0, 63);
+  pairs.push(0, 63, 1, 3);
   return weightDTypes.map((dtype) => {
     const { block } = dtypes[dtype];
     return lossCase('linearCrossEntropy', [1, block > 1 ? block : 10, 64], pairs, compute, { dtype });
