@@ -3,6 +3,7 @@
 //! The functions are accurate to the bound in their comment over the whole range, return denormal results and follow IEEE
 //! for infinities and NaN. With relaxed SIMD the multiply-adds round once (where the CPU has FMA), else twice.
 
+use core::arch::asm;
 use core::arch::wasm32::*;
 
 /// Elements in a vector.
@@ -77,12 +78,30 @@ pub fn fma(a: v128, b: v128, c: v128) -> v128 {
     return f32x4_add(f32x4_mul(a, b), c);
 }
 
+/// The pointer itself, of unknown origin to LLVM, which would else compute the address of every load from it anew. The
+/// revectorizer takes loads and stores for neighbours only if they differ in their constant offsets.
+#[inline(always)]
+pub fn opaque(mut p: *const f32) -> *const f32 {
+    unsafe { asm!("/* {0} */", inout(local) p, options(nomem, nostack, preserves_flags)) };
+    p
+}
+
+/// A constant in all lanes, from memory, which takes one operation. Of a constant in the code V8 makes four or five
+/// wherever it is used.
+#[inline(always)]
+fn constant(x: &'static f32) -> v128 {
+    let mut p: *const f32 = x;
+    // To LLVM, what it points to is unknown from here on.
+    unsafe { asm!("/* {0} */", inout(local) p, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe { v128_load32_splat(p.cast()) }
+}
+
 /// Polynomial c₀ + c₁·x + …, by Horner's rule.
 #[inline(always)]
-fn polynomial<const N: usize>(x: v128, coefficients: [f32; N]) -> v128 {
-    let mut sum = splat(coefficients[N - 1]);
+fn polynomial<const N: usize>(x: v128, coefficients: &'static [f32; N]) -> v128 {
+    let mut sum = constant(&coefficients[N - 1]);
     for i in (0..N - 1).rev() {
-        sum = fma(sum, x, splat(coefficients[i]));
+        sum = fma(sum, x, constant(&coefficients[i]));
     }
     sum
 }
@@ -109,16 +128,16 @@ const ROUNDER: f32 = 12_582_912.0;
 #[inline(always)]
 pub fn exp(x: v128) -> v128 {
     // Beyond these bounds the result is 0 or infinity anyway, and n stays small.
-    let bounded = f32x4_pmin(f32x4_pmax(x, splat(-104.0)), splat(89.0));
-    let rounded = fma(bounded, splat(core::f32::consts::LOG2_E), splat(ROUNDER));
-    let n = f32x4_sub(rounded, splat(ROUNDER));
-    let r = fma(n, splat(-LN_2.1), fma(n, splat(-LN_2.0), bounded));
-    let p = polynomial(r, [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_1e-4]);
-    let p = f32x4_add(fma(f32x4_mul(r, r), p, r), splat(1.0));
+    let bounded = f32x4_pmin(f32x4_pmax(x, constant(&-104.0)), constant(&89.0));
+    let rounded = fma(bounded, constant(&core::f32::consts::LOG2_E), constant(&ROUNDER));
+    let n = f32x4_sub(rounded, constant(&ROUNDER));
+    let r = fma(n, constant(&-LN_2.1), fma(n, constant(&-LN_2.0), bounded));
+    let p = polynomial(r, &[0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_1e-4]);
+    let p = f32x4_add(fma(f32x4_mul(r, r), p, r), constant(&1.0));
     // 2^n in two factors, since it may be out of range where the result is not (n = 128, or a denormal result).
-    let n = i32x4_sub(rounded, splat(ROUNDER));
+    let n = i32x4_sub(rounded, constant(&ROUNDER));
     let half = i32x4_shr(n, 1);
-    let power = |n| i32x4_add(i32x4_shl(n, 23), splat(1.0));
+    let power = |n| i32x4_add(i32x4_shl(n, 23), constant(&1.0));
     let y = f32x4_mul(f32x4_mul(p, power(half)), power(i32x4_sub(n, half)));
     // With relaxed SIMD, LLVM makes relaxed_min and relaxed_max of pmin and pmax, which may drop a NaN.
     select(f32x4_ne(x, x), x, y)
@@ -134,7 +153,7 @@ pub fn log(x: v128) -> v128 {
     let n = f32x4_convert_i32x4(i32x4_sub(n, v128_and(tiny, i32x4_splat(23))));
     let p = polynomial(
         f,
-        [
+        &[
             3.333_333_1e-1,
             -2.499_999_4e-1,
             2.000_071_5e-1,
@@ -158,8 +177,8 @@ pub fn log(x: v128) -> v128 {
 #[inline(always)]
 pub fn sigmoid(x: v128) -> v128 {
     // e^-|x| cannot overflow, and e^x/(1 + e^x) keeps the small values that 1 − … would cancel.
-    let e = exp(copy_sign(x, splat(-1.0)));
-    f32x4_div(select(f32x4_lt(x, splat(0.0)), e, splat(1.0)), f32x4_add(splat(1.0), e))
+    let e = exp(copy_sign(x, constant(&-1.0)));
+    f32x4_div(select(f32x4_lt(x, constant(&0.0)), e, constant(&1.0)), f32x4_add(constant(&1.0), e))
 }
 
 /// Hyperbolic tangent, ≤ 2 ulp (coefficients: Cephes).
@@ -167,7 +186,7 @@ pub fn sigmoid(x: v128) -> v128 {
 pub fn tanh(x: v128) -> v128 {
     let t = f32x4_abs(x);
     let square = f32x4_mul(t, t);
-    let p = polynomial(square, [-3.333_328_3e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_908_9e-2, -5.704_988_7e-3]);
+    let p = polynomial(square, &[-3.333_328_3e-1, 1.333_144_2e-1, -5.373_971_6e-2, 2.063_908_9e-2, -5.704_988_7e-3]);
     let near = fma(f32x4_mul(t, square), p, t);
     let far = f32x4_sub(splat(1.0), f32x4_div(splat(2.0), f32x4_add(exp(f32x4_add(t, t)), splat(1.0))));
     copy_sign(select(f32x4_lt(t, splat(0.625)), near, far), x)
@@ -181,7 +200,7 @@ pub fn normal_cdf(x: v128) -> v128 {
     let t = f32x4_div(splat(1.0), fma(z, splat(0.5), splat(1.0)));
     let p = polynomial(
         t,
-        [
+        &[
             -1.265_512_2,
             1.000_023_7,
             0.374_091_96,
@@ -274,8 +293,11 @@ pub unsafe fn map_steps<const N: usize, const M: usize>(
         let vector = |i: usize| f(inputs.map(|(x, step)| load(x.add(i * step))));
         let put = |i: usize, y: [v128; M]| (0..M).for_each(|k| store(outputs[k].add(i), y[k]));
         for i in (0..unrolled).step_by(UNROLL * LANES) {
-            let results: [[v128; M]; UNROLL] = core::array::from_fn(|j| vector(i + j * LANES));
-            (0..UNROLL).for_each(|j| put(i + j * LANES, results[j]));
+            let inputs = inputs.map(|(x, step)| (opaque(x.add(i * step)), step));
+            let outputs = outputs.map(|y| opaque(y.add(i)).cast_mut());
+            let results: [[v128; M]; UNROLL] =
+                core::array::from_fn(|j| f(inputs.map(|(x, step)| load(x.add(j * LANES * step)))));
+            (0..UNROLL).for_each(|j| (0..M).for_each(|k| store(outputs[k].add(j * LANES), results[j][k])));
         }
         for i in (unrolled..whole).step_by(LANES) {
             put(i, vector(i));

@@ -6,11 +6,10 @@
 //!
 //! The order of all sums is a function of K.
 
-use core::arch::asm;
 use core::arch::wasm32::*;
 
 use super::pack::transpose;
-use crate::simd::{LANES, fma, load, load_upto, store, store_upto, sum};
+use crate::simd::{LANES, fma, load, load_upto, opaque, store, store_upto, sum};
 use crate::weight::Weight;
 
 /// Rows of x up to which this beats packing W.
@@ -193,14 +192,6 @@ fn unroll<const N: usize>(mut f: impl FnMut(usize)) {
         f(2);
         f(3);
     }
-}
-
-/// The pointer itself, of unknown origin to LLVM, which would else compute the address of every load from it anew. The
-/// revectorizer takes loads for neighbours only if they differ in their constant offsets.
-#[inline(always)]
-fn opaque(mut p: *const f32) -> *const f32 {
-    unsafe { asm!("/* {0} */", inout(local) p, options(nomem, nostack, preserves_flags)) };
-    p
 }
 
 /// Adds the products of `strips` strips of x, whose rows are `stride` strips apart, with R rows of W to `sums[M][TILE][8]`.
