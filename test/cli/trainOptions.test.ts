@@ -14,14 +14,14 @@ const valuesOf = async (given: Given) => {
 describe('defaults by method and preset', () => {
   it.each<[Given, object]>([
     [{}, { method: 'lora', lr: 5e-4, epochs: 2, schedule: 'constant', init: 'true', rank: 8, alpha: 16, dropout: 0.1 }],
-    [{ preset: 'study' }, { method: 'lora', lr: 5e-4, epochs: 2, schedule: 'constant', init: 'normal' }],
+    [{ preset: 'study' }, { method: 'lora', lr: 5e-4, epochs: 2, schedule: 'constant', init: 'normal', rank: 8 }],
     [
       { method: 'prompt' },
       { lr: 0.03, epochs: 8, schedule: 'cosine', promptInit: 'vocab', virtualTokens: 8, weightDecay: 0, keep: 'last' },
     ],
     [
       { method: 'prompt', preset: 'study' },
-      { lr: 0.03, epochs: 2, schedule: 'constant', promptInit: 'random' },
+      { lr: 0.03, epochs: 2, schedule: 'constant', promptInit: 'random', virtualTokens: 8 },
     ],
     [
       { method: 'prompt', epochs: 3, lr: 0.01 },

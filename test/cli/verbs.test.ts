@@ -1,5 +1,4 @@
 import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { jsonLines, lorikeet, rows, workFolder } from '../support/cli.ts';
@@ -115,16 +114,6 @@ describe('train', () => {
     );
     expect(stderr).toMatch(/^lorikeet: http:\/\/127\.0\.0\.1:9: /);
     expect(code).toBe(5);
-  });
-
-  it.each([
-    ['lora', { init: 'normal', lr: 0.0005, rank: 8 }],
-    ['prompt', { 'prompt-init': 'random', lr: 0.03, 'virtual-tokens': 8 }],
-  ])('--preset study: the study’s %s', (method, expected) => {
-    const args = ['--model', path('model'), '--data', path('data.jsonl'), '--rows', '0:4', '--preset', 'study'];
-    const out = path(`study-${method}`);
-    expect(lorikeet(['train', ...args, ...common, '--method', method, '--out', out]).code).toBe(0);
-    expect(parse(readFileSync(join(out, 'config.yaml'), 'utf8'))).toMatchObject(expected);
   });
 
   it('warns of options of the other method', () => {
