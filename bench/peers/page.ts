@@ -182,7 +182,8 @@ How the sides run:
   Before LoRA's first step the losses of both sides have to agree within 2%.
 - **Matrix products**: y = x·Wᵀ in f32. onnxruntime holds W as an initializer, which it packs once when the session is made; tfjs gets W transposed beforehand, the
   only case that its XNNPACK path takes, and has one thread in Node; numpy and torch (\`linear\`, no gradients) read W as it is, as lorikeet does. Every
-  library's result is compared with float64 in one element. The FMA peaks are a loop of multiply-adds alone, in WebAssembly.`;
+  library's result is compared with float64 in one element. The FMA peaks are a loop of multiply-adds alone, in WebAssembly. Where a native library is faster than the
+  256-bit one, it uses 512-bit pipes, for which WebAssembly has no instructions: that peak takes the native libraries' place among the bars.`;
 
 /** The parts that were measured, as Markdown. */
 export function resultsPage(results: Results): string {

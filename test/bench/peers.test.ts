@@ -75,6 +75,17 @@ describe('ratios', () => {
     expect(productRatio(shapes, is('a'), is('missing'))).toBeUndefined();
   });
 
+  it('takes the 256-bit peak for the native libraries where one of them is faster than it', () => {
+    const against = (numpy: number): string[] => {
+      const measured = { [engines.wide]: 90, [engines.native]: 80, [engines.numpy]: numpy, [engines.peak256]: 100 };
+      const shape = Object.entries(measured).map(([engine, rate]) => rates(engine, 1, rate));
+      const lines = bars({ gemm: { versions: {}, rates: shape, origin } });
+      return lines.filter((bar) => bar.measured).map((bar) => bar.measure.replace(/.* \/ /, ''));
+    };
+    expect(against(99)).toEqual(['the slower of onnxruntime-node and numpy']);
+    expect(against(101)).toEqual(['256-bit FMA peak']);
+  });
+
   it('memory holds its bar from below, speed from above', () => {
     const process = { job: 'lora', loadedBytes: 1 };
     const results: Results = {
