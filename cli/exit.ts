@@ -12,7 +12,7 @@ export const exitCodes = {
   device: { code: 6, meaning: 'the device is missing, failed or has too little memory' },
   diverged: { code: 7, meaning: 'training ended at a loss or gradient that is not finite' },
   internal: { code: 70, meaning: 'a fault in Lorikeet itself' },
-  interrupted: { code: 130, meaning: 'interrupted (Ctrl-C); training saved what it had' },
+  interrupted: { code: 130, meaning: 'interrupted (Ctrl-C or SIGTERM); training saved what it had' },
 } as const;
 
 export type Exit = keyof typeof exitCodes;

@@ -11,8 +11,8 @@ export interface Context {
   /** Operands: what stands on the command line beside flags. */
   operands: string[];
   /**
-   * For a command that has something to save: aborted at the first Ctrl-C after it was asked for; the second ends the
-   * process. A command that does not ask ends at the first.
+   * For a command that has something to save: aborted at the first Ctrl-C (or SIGTERM) after it was asked for; the second ends
+   * the process. A command that does not ask ends at the first.
    */
   onInterrupt(): AbortSignal;
 }
@@ -37,6 +37,9 @@ export const verb = <const K extends OptionName>(
   },
 ): Verb => definition;
 
+/** Ctrl-C, and what schedulers and containers send some seconds before they kill. */
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
 /** Runs a command with the values that were given, and the defaults of its other options. */
 export async function runVerb(verb: Verb, given: Given, out: Output, operands: string[] = []): Promise<void> {
   const controller = new AbortController();
@@ -50,10 +53,10 @@ export async function runVerb(verb: Verb, given: Given, out: Output, operands: s
     saves = true;
     return controller.signal;
   };
-  process.on('SIGINT', interrupt);
+  for (const signal of signals) process.on(signal, interrupt);
   try {
     await verb.run(resolve(verb.options, given) as never, { out, given, operands, onInterrupt });
   } finally {
-    process.off('SIGINT', interrupt);
+    for (const signal of signals) process.off(signal, interrupt);
   }
 }

@@ -57,6 +57,16 @@ it('the first Ctrl-C saves; resumed with other threads, the run equals one that 
   expect(adapter('stopped').equals(adapter('whole'))).toBe(true);
 });
 
+it('SIGTERM saves as Ctrl-C does', async () => {
+  const running = await startAndWait('ended', 10);
+  running.kill('SIGTERM');
+  const { code, stderr } = await running.result;
+  expect(code).toBe(130);
+  const step = Number(/stopped after step (\d+) of 180, saved/.exec(stderr)?.[1]);
+  expect(step).toBeGreaterThanOrEqual(10);
+  expect(numbers('ended')).toEqual(numbers('whole').slice(0, step));
+});
+
 it('killed without warning, it goes on from the last complete checkpoint', async () => {
   const running = await startAndWait('killed', 12);
   running.kill('SIGKILL');
