@@ -1,41 +1,50 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import * as kernels from '../kernels/wasm/pkg/relaxed/lorikeet_kernels.js';
+import { median } from './statistics.ts';
 
-/** Billion multiply-adds a second on one thread. */
-export interface Peaks {
+/** Loops of arithmetic alone (kernels/wasm/src/probe.rs), and the multiply-adds of their turns. */
+const loops = {
   /** f32 in 128-bit vectors. */
-  f32: number;
-  /** f32 where V8's revectorizer may pair vectors. */
-  wideF32: number;
-  /** 8-bit integers (i32x4.relaxed_dot_i8x16_i7x16_add), likewise. */
-  wideInt8: number;
+  f32: { run: kernels.run_multiply_adds, multiplyAdds: 384 },
+  /** f32 where V8's revectorizer, if it is on in this process, pairs vectors. */
+  wideF32: { run: kernels.run_wide_multiply_adds, multiplyAdds: 768 },
+  /** 8-bit integers (i32x4.relaxed_dot_i8x16_i7x16_add), likewise. V8 has one instruction for it only where the CPU has AVX-VNNI. */
+  wideInt8: { run: kernels.run_wide_dots, multiplyAdds: 3072 },
+};
+
+const PAGE_BYTES = 65536;
+/** 130 µs or more. */
+const TURNS = 10_000;
+/** Milliseconds after which V8's optimised code has taken over. */
+const WARM_UP = 100;
+
+let address: number | undefined;
+
+/** Where a page of the module's memory begins, full of one half: c·a + b stays finite for ever. */
+function operands(): number {
+  if (address === undefined) {
+    const url = new URL('../kernels/wasm/pkg/relaxed/lorikeet_kernels_bg.wasm', import.meta.url);
+    const { memory } = kernels.initSync({ module: readFileSync(url) });
+    address = memory.grow(1) * PAGE_BYTES;
+    new Float32Array(memory.buffer, address, PAGE_BYTES / 4).fill(0.5);
+  }
+  return address;
 }
 
-const OUT_BYTES = 65536;
-/** Milliseconds for each peak, of which V8 takes 20 to optimise. */
-const BUDGET = 150;
-
 /**
- * What arithmetic alone reaches (kernels/wasm/src/probe.rs). It says whether products in int8 could pay: V8 has one
- * instruction for their dot product only on CPUs with AVX-VNNI, elsewhere three.
+ * The most multiply-adds a second that WebAssembly can do on one thread here, in billions: median over `seconds`. Needs relaxed
+ * SIMD.
  */
-export async function peaks(): Promise<Peaks> {
-  const url = new URL('../kernels/wasm/pkg/relaxed/lorikeet_kernels_bg.wasm', import.meta.url);
-  const { memory } = kernels.initSync({ module: await readFile(url) });
-  const out = memory.grow(1) * OUT_BYTES;
-  const rate = (run: (turns: number, out: number) => void, multiplyAdds: number): number => {
-    const turns = 20_000;
-    let fastest = Number.POSITIVE_INFINITY;
-    for (const end = performance.now() + BUDGET; performance.now() < end; ) {
-      const begin = performance.now();
-      run(turns, out);
-      fastest = Math.min(fastest, performance.now() - begin);
-    }
-    return (turns * multiplyAdds) / fastest / 1e6;
-  };
-  return {
-    f32: rate(kernels.run_multiply_adds, 48),
-    wideF32: rate(kernels.run_wide_multiply_adds, 64),
-    wideInt8: rate(kernels.run_wide_dots, 256),
-  };
+export function peak(loop: keyof typeof loops, seconds: number): number {
+  const { run, multiplyAdds } = loops[loop];
+  const data = operands();
+  for (const warm = performance.now() + WARM_UP; performance.now() < warm; ) run(TURNS, data);
+  const rates: number[] = [];
+  const end = performance.now() + 1000 * seconds;
+  do {
+    const started = performance.now();
+    run(TURNS, data);
+    rates.push((TURNS * multiplyAdds) / (performance.now() - started) / 1e6);
+  } while (performance.now() < end);
+  return median(rates);
 }

@@ -14,9 +14,9 @@ import {
   tensor,
 } from '../../engine/index.ts';
 import { randomBlocks } from '../../test/support/gen.ts';
+import { peak } from '../peaks.ts';
 import { median } from '../statistics.ts';
 import { serve } from './child.ts';
-import { fmaPeak } from './fmaPeak.ts';
 import { linearModel } from './onnx.ts';
 import { operand, type ProductAnswer, type ProductRequest } from './products.ts';
 
@@ -161,9 +161,10 @@ function answers(engine: Engine): (request: ProductRequest) => Promise<ProductAn
 }
 
 if (name === 'peak') {
-  const bits = flag === 'revectorize' ? 256 : 128;
-  if (bits === 256) setFlagsFromString('--experimental-wasm-revectorize');
-  await serve(({ seconds }: ProductRequest) => fmaPeak(bits, seconds));
+  const wide = flag === 'revectorize';
+  if (wide) setFlagsFromString('--experimental-wasm-revectorize');
+  // A multiply-add is two operations.
+  await serve(({ seconds }: ProductRequest) => 2 * peak(wide ? 'wideF32' : 'f32', seconds));
 } else {
   const starts: Record<string, () => Promise<Engine>> = {
     lorikeet,

@@ -1,9 +1,9 @@
 // The parts of bench:peers that need no idle machine: both ends of a child process, the operands, the ratios and the page; and
 // that transformers reads a review as the tokens we read, where a Python has it (LORIKEET_PYTHON).
 import { afterAll, describe, expect, it } from 'vitest';
+import { peak } from '../../bench/peaks.ts';
 import { Child } from '../../bench/peers/child.ts';
 import { file, pythonWith, Unavailable } from '../../bench/peers/context.ts';
-import { fmaPeak } from '../../bench/peers/fmaPeak.ts';
 import { resultsPage } from '../../bench/peers/page.ts';
 import { lastElement, type ProductAnswer } from '../../bench/peers/products.ts';
 import { engines, type Pairs, type ProductRates, type Results } from '../../bench/peers/results.ts';
@@ -36,9 +36,9 @@ describe('matrix products', () => {
   });
 });
 
-describe('fmaPeak', () => {
-  it('runs its module', () => {
-    const rate = fmaPeak(128, 0.01);
+describe('peak', () => {
+  it.each(['f32', 'wideF32', 'wideInt8'] as const)('runs the loop %s', (loop) => {
+    const rate = peak(loop, 0.01);
     // Between a microcontroller and what no core can do.
     expect(rate).toBeGreaterThan(0.01);
     expect(rate).toBeLessThan(2000);

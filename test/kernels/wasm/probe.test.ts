@@ -27,7 +27,7 @@ async function backendWith({ rate = () => PAIRED, wrong }: Pretence) {
       let calls = 0;
       const seen: Probed = {
         run_multiply_adds(turns) {
-          now += (96 * turns) / PEAK / 1e6;
+          now += (768 * turns) / PEAK / 1e6;
         },
         run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns) {
           kernels.run_tile(rows, columns, accumulate, depth, a, b, c, stride, 1);

@@ -33,10 +33,10 @@ export function launch(): number;
 export function resume(): number;
 
 /**
- * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 48 multiply-adds. With neighbouring stores V8
- * would pair the chains into 256-bit ones.
+ * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 384 multiply-adds. With neighbouring loads and
+ * stores V8 would pair the chains into 256-bit ones. `data`: 400 bytes.
  */
-export function run_multiply_adds(turns: number, out: number): void;
+export function run_multiply_adds(turns: number, data: number): void;
 
 /**
  * Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `accumulate` adds to C.
@@ -44,14 +44,14 @@ export function run_multiply_adds(turns: number, out: number): void;
 export function run_tile(rows: number, columns: number, accumulate: boolean, depth: number, a: number, b: number, c: number, stride: number, turns: number): void;
 
 /**
- * `turns` × 256 multiply-adds of 8-bit integers, for V8 to pair: what products in int8 could reach.
+ * `turns` × 3072 multiply-adds of 8-bit integers, for V8 to pair: what products in int8 could reach. `data`: 432 bytes.
  */
-export function run_wide_dots(turns: number, out: number): void;
+export function run_wide_dots(turns: number, data: number): void;
 
 /**
- * `turns` × 64 multiply-adds, for V8 to pair.
+ * `turns` × 768 multiply-adds, for V8 to pair. `data`: 432 bytes.
  */
-export function run_wide_multiply_adds(turns: number, out: number): void;
+export function run_wide_multiply_adds(turns: number, data: number): void;
 
 /**
  * Scratch memory that the job's kernel needs on the pool's threads, in bytes.

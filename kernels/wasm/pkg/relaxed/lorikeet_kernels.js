@@ -61,13 +61,13 @@ export function resume() {
 }
 
 /**
- * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 48 multiply-adds. With neighbouring stores V8
- * would pair the chains into 256-bit ones.
+ * Keeps the multipliers of 128-bit vectors busy and nothing else: `turns` × 384 multiply-adds. With neighbouring loads and
+ * stores V8 would pair the chains into 256-bit ones. `data`: 400 bytes.
  * @param {number} turns
- * @param {number} out
+ * @param {number} data
  */
-export function run_multiply_adds(turns, out) {
-    wasm.run_multiply_adds(turns, out);
+export function run_multiply_adds(turns, data) {
+    wasm.run_multiply_adds(turns, data);
 }
 
 /**
@@ -87,21 +87,21 @@ export function run_tile(rows, columns, accumulate, depth, a, b, c, stride, turn
 }
 
 /**
- * `turns` × 256 multiply-adds of 8-bit integers, for V8 to pair: what products in int8 could reach.
+ * `turns` × 3072 multiply-adds of 8-bit integers, for V8 to pair: what products in int8 could reach. `data`: 432 bytes.
  * @param {number} turns
- * @param {number} out
+ * @param {number} data
  */
-export function run_wide_dots(turns, out) {
-    wasm.run_wide_dots(turns, out);
+export function run_wide_dots(turns, data) {
+    wasm.run_wide_dots(turns, data);
 }
 
 /**
- * `turns` × 64 multiply-adds, for V8 to pair.
+ * `turns` × 768 multiply-adds, for V8 to pair. `data`: 432 bytes.
  * @param {number} turns
- * @param {number} out
+ * @param {number} data
  */
-export function run_wide_multiply_adds(turns, out) {
-    wasm.run_wide_multiply_adds(turns, out);
+export function run_wide_multiply_adds(turns, data) {
+    wasm.run_wide_multiply_adds(turns, data);
 }
 
 /**
