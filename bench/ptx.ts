@@ -6,8 +6,9 @@ import { spawnSync } from 'node:child_process';
 import { devNull } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createCudaBackend } from '../engine/backends/cuda.ts';
+import { byteLength, isQuantized, type WeightDType } from '../engine/dtype.ts';
 import { execute } from '../engine/execute.ts';
-import { Forest, registry, scope, tensor, withBackend, zeros } from '../engine/index.ts';
+import { Forest, fromBytes, registry, scope, tensor, withBackend } from '../engine/index.ts';
 import type { AnyOp, BenchInput } from '../engine/op.ts';
 import { planArrays } from '../engine/segments.ts';
 import { openSimulator } from '../kernels/cuda/runtime/src/index.ts';
@@ -70,6 +71,30 @@ function product(op: string, entry: string, tile: number, depth: number): Case {
   };
 }
 
+/** A product of one row with a weight that is read as it is stored, sizes [1, N, K]. */
+function gemv(stored: WeightDType): Case {
+  return {
+    op: 'linear',
+    module: 'linear',
+    entry: `linear_bf16_${stored}_gemv`,
+    inputs: ([M, N, K]) => ({
+      inputs: [
+        { shape: [M, K], dtype: 'bf16' },
+        { shape: [N, K], dtype: stored },
+      ],
+    }),
+    blocks: ([, N]) => N / (isQuantized(stored) ? 16 : 4),
+    steps: ([, , K]) => K / 1024,
+    flops: ([M, N, K]) => 2 * M * N * K,
+    bytes: ([M, N, K]) => 2 * M * (N + K) + byteLength(stored, [N, K]),
+    simulated: [
+      [1, 16, 1024],
+      [1, 16, 2048],
+    ],
+    extrapolated: layers.map(([, N, K]) => [1, N, K]),
+  };
+}
+
 /** Rows of q or k that a block has: four tiles of the plan. */
 const OWN = 128;
 
@@ -118,6 +143,7 @@ const cases: readonly Case[] = [
   product('linearGradInput', 'linearGradInput_bf16_async', 128, 32),
   product('linear', 'linear_f32', 64, 16),
   product('linearGradInput', 'linearGradInput_f32', 64, 16),
+  ...(['bf16', 'q8_0', 'q4_0', 'q4_k'] as const).map(gemv),
   ...[128, 64].flatMap((D) => [
     attention('attention', D, 2, 4),
     attention('attentionGradQuery', D, 3, 6),
@@ -173,6 +199,7 @@ function simulate({ op, entry, inputs }: Case, sizes: Sizes): Simulated {
       ldmatrix: byClass.get('ldmatrix') ?? 0,
       wavefronts: shared.loads.wavefronts + shared.stores.wavefronts,
       ideal: shared.loads.ideal + shared.stores.ideal,
+      loads: global.loads.requests,
       sectorsRead: global.loads.sectors,
       sectorsWritten: global.stores.sectors,
     };
@@ -182,7 +209,9 @@ function simulate({ op, entry, inputs }: Case, sizes: Sizes): Simulated {
     using _ = scope();
     const { inputs: all, attrs } = inputs(sizes);
     const tensors = all.map(({ shape, dtype, values }) =>
-      values ? tensor(Int32Array.from(values), shape, { dtype }) : zeros(shape, { dtype }),
+      values
+        ? tensor(Int32Array.from(values), shape, { dtype })
+        : fromBytes(new Uint8Array(byteLength(dtype, shape)), shape, dtype),
     );
     execute(registry.get(op) as AnyOp, tensors, attrs, []);
   });
@@ -231,8 +260,9 @@ printTable(
 );
 
 console.log('\nCounters of the simulator for one block');
+const heads = ['loads', 'sectors/load', 'mma', 'ldmatrix', 'mma : ldmatrix', 'wavefronts', 'ideal'];
 printTable(
-  ['entry', 'sizes', 'mma', 'ldmatrix', 'mma : ldmatrix', 'wavefronts', 'ideal', 'bytes/FLOP', 'PTX instructions/mma'],
+  ['entry', 'sizes', ...heads, 'bytes/FLOP', 'PTX instructions/mma'],
   cases.map((c, i) => {
     const [sizes] = c.simulated;
     const { each, of } = blocksOf[i];
@@ -240,7 +270,8 @@ printTable(
     const moved = (32 * (n.sectorsRead + n.sectorsWritten) * c.blocks(sizes)) / c.flops(sizes);
     const ratio = n.ldmatrix > 0 ? n.mma / n.ldmatrix : undefined;
     const perMma = n.mma > 0 ? each.warpInstructions / each.mma : undefined;
-    return [c.entry, sizes.join('×'), n.mma, n.ldmatrix, ratio, n.wavefronts, n.ideal, moved, perMma];
+    const counted = [n.loads, n.sectorsRead / n.loads, n.mma, n.ldmatrix, ratio, n.wavefronts, n.ideal];
+    return [c.entry, sizes.join('×'), ...counted, moved, perMma];
   }),
 );
 

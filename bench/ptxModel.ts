@@ -73,7 +73,8 @@ export interface Counters {
   /** Shared memory: 128-byte wavefronts, and as many as there were without bank conflicts. */
   readonly wavefronts: number;
   readonly ideal: number;
-  /** 32-byte sectors of global memory, read through L2 and written. */
+  /** Loads of global memory by warps, and 32-byte sectors of it, read through L2 and written. */
+  readonly loads: number;
   readonly sectorsRead: number;
   readonly sectorsWritten: number;
 }

@@ -17,8 +17,12 @@ export interface Backend {
   readonly name: string;
   /** Types that it takes activations in. */
   readonly computes: readonly ComputeDType[];
-  /** @throws OutOfMemoryError */
-  alloc(bytes: number): Handle;
+  /**
+   * `dtype` says what will be in it. A backend may keep quantised blocks in an order of its own, which `write` and `read` hide:
+   * they take and give them as a checkpoint has them, whole ones.
+   * @throws OutOfMemoryError
+   */
+  alloc(bytes: number, dtype?: DType): Handle;
   free(handle: Handle): void;
   write(handle: Handle, bytes: Uint8Array, byteOffset?: number): void;
   /** The only method, with `sync`, that waits for the device. */

@@ -1,4 +1,5 @@
 import type { Backend, Handle } from './backend.ts';
+import type { DType } from './dtype.ts';
 
 const live = { tensors: 0, bytes: 0, peakBytes: 0 };
 
@@ -24,10 +25,10 @@ export class Storage {
   readonly handle: Handle;
   #references = 1;
 
-  constructor(backend: Backend, bytes: number) {
+  constructor(backend: Backend, bytes: number, dtype?: DType) {
     this.backend = backend;
     this.bytes = bytes;
-    this.handle = backend.alloc(bytes);
+    this.handle = backend.alloc(bytes, dtype);
     live.bytes += bytes;
     live.peakBytes = Math.max(live.peakBytes, live.bytes);
   }

@@ -72,9 +72,16 @@ export class Tensor implements Owned, Disposable {
     return this.#byteOffset;
   }
 
-  /** The same memory as another tensor object, from `byteOffset` on, without history. */
+  /**
+   * The same memory as another tensor object, from `byteOffset` on, without history.
+   * @throws RangeError for a part of a quantised tensor: a backend may keep the parts of its blocks apart
+   */
   view(shape: Shape = this.shape, byteOffset = 0): Tensor {
     this.assertAlive('view');
+    if (isQuantized(this.dtype) && size(shape) !== this.size) {
+      const [part, all] = [formatShape(shape), formatShape(this.shape)];
+      throw new RangeError(`view: ${part} of ${this.dtype} ${all}: quantised tensors are viewed whole`);
+    }
     return new Tensor(this.#storage.retain(), this.#byteOffset + byteOffset, shape, this.dtype);
   }
 
@@ -179,7 +186,7 @@ export function currentBackend(): Backend {
 
 /** A tensor whose contents are undefined until they are written. */
 export function empty(shape: Shape, { dtype = 'f32', backend = currentBackend() }: TensorOptions = {}): Tensor {
-  return new Tensor(new Storage(backend, storedBytes(backend, dtype, shape)), 0, shape, dtype);
+  return new Tensor(new Storage(backend, storedBytes(backend, dtype, shape), dtype), 0, shape, dtype);
 }
 
 function fromValues(values: ArrayLike<number>, shape: Shape, options: TensorOptions): Tensor {

@@ -12,8 +12,9 @@ import {
   type Kernel as PtxKernel,
 } from '../../kernels/cuda/runtime/src/index.ts';
 import type { Kernel, Phase } from '../../kernels/cuda/table.ts';
+import { inBlocks, Planes } from '../../kernels/cuda/weight.ts';
 import { type BufferRef, MissingKernelError, OutOfMemoryError, type Work } from '../backend.ts';
-import { type ComputeDType, computeDTypes } from '../dtype.ts';
+import { type ComputeDType, computeDTypes, type DType } from '../dtype.ts';
 import type { DeviceBackend, MemoryModel } from './rehearsal.ts';
 
 export interface CudaOptions {
@@ -29,6 +30,8 @@ export interface CudaBackend extends DeviceBackend {
 interface CudaHandle {
   readonly pointer: DevicePointer;
   readonly bytes: number;
+  /** Of quantised blocks. */
+  readonly planes?: Planes;
 }
 
 /** A kernel's table entry, and the .cu file that its entries are in. */
@@ -90,10 +93,11 @@ class Cuda implements CudaBackend {
     return [...this.#kernels.keys()];
   }
 
-  alloc(bytes: number): CudaHandle {
+  alloc(bytes: number, dtype?: DType): CudaHandle {
     try {
       // A storage of no bytes has an address like any other.
-      return { pointer: this.device.alloc(Math.max(1, bytes)), bytes };
+      const pointer = this.device.alloc(Math.max(1, bytes));
+      return { pointer, bytes, planes: dtype && inBlocks(dtype) ? new Planes(dtype, bytes) : undefined };
     } catch (error) {
       if (error instanceof OutOfMemory) throw new OutOfMemoryError(`${this.name}: ${error.message}`, { cause: error });
       throw error;
@@ -106,20 +110,32 @@ class Cuda implements CudaBackend {
   }
 
   write(handle: CudaHandle, bytes: Uint8Array, byteOffset = 0): void {
-    if (bytes.length > 0) this.device.writeAsync(this.#address(handle, bytes.length, byteOffset), bytes);
+    if (bytes.length === 0) return;
+    const { pointer, planes } = handle;
+    this.#assertInside(handle, bytes.length, byteOffset);
+    for (const part of planes?.split(bytes, byteOffset) ?? [{ begin: byteOffset, bytes }]) {
+      this.device.writeAsync(pointer + part.begin, part.bytes);
+    }
   }
 
   /** The bytes as the work queued so far leaves them; what is queued later neither changes nor delays them. */
   async read(handle: CudaHandle, bytes: number, byteOffset = 0): Promise<Uint8Array> {
     if (bytes === 0) return new Uint8Array(0);
-    const source = this.#address(handle, bytes, byteOffset);
+    const { pointer, planes } = handle;
+    this.#assertInside(handle, bytes, byteOffset);
+    const ranges = planes?.ranges(byteOffset, bytes) ?? [{ begin: byteOffset, bytes }];
     const fitting = this.#staging.findIndex((b) => b.bytes.length >= bytes);
     const staging = fitting < 0 ? this.device.allocHost(stagingBytes(bytes)) : this.#staging.splice(fitting, 1)[0];
+    const arriving = staging.bytes.subarray(0, bytes);
     using arrived = this.device.createEvent();
-    this.device.readAsync(staging.bytes.subarray(0, bytes), source);
+    let at = 0;
+    for (const range of ranges) {
+      this.device.readAsync(arriving.subarray(at, at + range.bytes), pointer + range.begin);
+      at += range.bytes;
+    }
     arrived.record();
     await arrived.synchronize();
-    const copy = staging.bytes.slice(0, bytes);
+    const copy = planes?.join(arriving) ?? arriving.slice();
     if (staging.bytes.length > KEPT_STAGING || this.#closed) staging[Symbol.dispose]();
     else this.#staging.push(staging);
     return copy;
@@ -221,11 +237,10 @@ class Cuda implements CudaBackend {
     return this.#scratch.pointer;
   }
 
-  #address({ pointer, bytes: all }: CudaHandle, bytes: number, byteOffset: number): DevicePointer {
+  #assertInside({ bytes: all }: CudaHandle, bytes: number, byteOffset: number): void {
     if (byteOffset + bytes > all) {
       throw new RangeError(`bytes ${byteOffset} to ${byteOffset + bytes} of a storage of ${all} bytes`);
     }
-    return pointer + byteOffset;
   }
 }
 

@@ -3,30 +3,66 @@
 // than the activations' is widened first, all of it, into scratch memory.
 #include "mma.cuh"
 
-/// y = x·Wᵀ (+ bias) for M ≤ 8: a warp for each column, whose lanes take k in fours.
-template <class T, class W>
-INLINE void gemv(T *y, const T *x, const W *w, const f32 *bias, i32 M, i32 N, i32 K, i32 hasBias) {
-  constexpr int ROWS = 8;
-  i32 n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+/// Columns of y that a warp has (linear.ts): a run of blocks has so many elements that x, read from cache, would be most of the
+/// traffic were it not read once for several of them.
+template <class W> constexpr int columnsOf = inBlocks<W> ? 4 : 1;
+
+/// Over the lanes of a warp, the sum of each of COUNT ≤ 32 numbers, a power of two: lane l gets the (l·COUNT/32)-th. At every step
+/// a lane keeps half of the numbers that it still has, and gives the other half away.
+template <int COUNT, int DISTANCE = 16> INLINE f32 warpSums(const f32 (&x)[COUNT]) {
+  if constexpr (DISTANCE == 0) return x[0];
+  else {
+    constexpr int KEPT = COUNT > 1 ? COUNT / 2 : 1;
+    bool upper = COUNT > 1 && threadIdx.x & DISTANCE;
+    f32 kept[KEPT];
+#pragma unroll
+    for (int i = 0; i < KEPT; i++) {
+      f32 low = x[i], high = x[COUNT - KEPT + i];
+      kept[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, DISTANCE);
+    }
+    return warpSums<KEPT, DISTANCE / 2>(kept);
+  }
+}
+
+/// y = x·Wᵀ (+ bias) for M ≤ 8: a warp for `columnsOf` columns, whose lanes take k in runs.
+template <class T, class W> INLINE void gemv(T *y, const T *x, Weight<W> w, const f32 *bias, i32 M, i32 hasBias) {
+  constexpr int ROWS = 8, COLUMNS = columnsOf<W>, LANES = 32 / (ROWS * COLUMNS);
+  i32 N = w.rows, K = w.columns, lane = threadIdx.x % 32;
+  i32 n = (blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * COLUMNS;
   if (n >= N) return;
-  const W *row = w + n * (i64)(K / blockOf<W>);
-  f32 sums[ROWS] = {};
-  for (i32 k = lane * 4; k < K; k += 128) {
-    Four weights = loadFour(row, k, K);
+  f32 sums[ROWS * COLUMNS] = {};
+  for (i32 i = lane; i < Run<W>::count(K); i += 32) {
+    Run<W> runs[COLUMNS];
 #pragma unroll
-    for (int m = 0; m < ROWS; m++) {
-      if (m >= M) break;
-      Four in = loadFour(x + m * (i64)K, k, K);
+    for (int c = 0; c < COLUMNS; c++) runs[c] = Run<W>(w, min(n + c, N - 1), i);
+    // A loop, lest the code for all rows be there twice.
+#pragma unroll 1
+    for (int part = 0; part < Run<W>::PARTS; part++) {
 #pragma unroll
-      for (int j = 0; j < 4; j++) sums[m] = fmaf(in.at[j], weights.at[j], sums[m]);
+      for (int word = 0; word < Run<W>::WORDS; word++) {
+        i32 k = Run<W>::column(i, part, word);
+        Four weights[COLUMNS];
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++) weights[c] = runs[c].at(part, word);
+#pragma unroll
+        for (int m = 0; m < ROWS; m++) {
+          if (m >= M) break;
+          const T *row = x + m * (i64)K;
+          Four in = inBlocks<W> ? loadFour(row + k, 0, 4) : loadFour(row, k, K);
+#pragma unroll
+          for (int c = 0; c < COLUMNS; c++) {
+            f32 &sum = sums[m * COLUMNS + c];
+#pragma unroll
+            for (int j = 0; j < 4; j++) sum = fmaf(in.at[j], weights[c].at[j], sum);
+          }
+        }
+      }
     }
   }
-#pragma unroll
-  for (int m = 0; m < ROWS; m++) {
-    if (m >= M) break;
-    f32 sum = warpReduce<Sum>(sums[m]);
-    if (lane == 0) y[m * (i64)N + n] = narrow<T>(hasBias ? sum + bias[n] : sum);
-  }
+  f32 sum = warpSums(sums);
+  i32 m = lane / LANES / COLUMNS;
+  n += lane / LANES % COLUMNS;
+  if (lane % LANES == 0 && m < M && n < N) y[m * (i64)N + n] = narrow<T>(hasBias ? sum + bias[n] : sum);
 }
 
 /// What precedes partial sums in scratch memory: a widened weight, in units of 256 bytes, or nothing.
@@ -74,9 +110,9 @@ template <bool ASYNC, class T> INLINE void linearAdd(T *y, const T *x, const T *
 }
 
 #define GEMV(T, W)                                                                                                     \
-  ENTRY(128)                                                                                                           \
+  ENTRY(128, 3)                                                                                                        \
   linear_##T##_##W##_gemv(T *y, const T *x, const W *w, const f32 *bias, T *, i32 M, i32 N, i32 K, i32 hasBias) {      \
-    gemv(y, x, w, bias, M, N, K, hasBias);                                                                             \
+    gemv(y, x, Weight<W>{w, N, K}, bias, M, hasBias);                                                                  \
   }
 #define WIDEN(T, W)                                                                                                    \
   ENTRY(256) linear_##T##_##W##_widen(T *, const T *, const W *w, const f32 *, T *wide, i32 n) {                       \

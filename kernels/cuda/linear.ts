@@ -9,11 +9,14 @@ import {
   threads,
   weightTypes,
 } from './table.ts';
+import { inBlocks } from './weight.ts';
 
 type Compute = Product['type'];
 
 /** Rows up to which a product reads the weight as it is stored. */
 const GEMV_ROWS = 8;
+/** Four warps' columns: linear.cu's `columnsOf`. */
+const gemvColumns = (W: string): number => (inBlocks(W) ? 16 : 4);
 
 const elements = ({ ints: [, N, K] }: Call): number => N * K;
 /** Bytes of the weight in the activations' type, which it is widened to where it has another one. */
@@ -54,7 +57,7 @@ function forward(T: Compute, W: string): Kernel {
     scratchBytes: (call) => (few(call) ? 0 : (many.scratchBytes?.(call) ?? 0)),
     phases: (call, alignment) =>
       few(call)
-        ? [{ entry: `linear_${T}_${W}_gemv`, grid: [ceilDiv(call.ints[1], 4), 1, 1], block: [128, 1, 1] }]
+        ? [{ entry: `linear_${T}_${W}_gemv`, grid: [ceilDiv(call.ints[1], gemvColumns(W)), 1, 1], block: [128, 1, 1] }]
         : many.phases(call, alignment),
   };
 }

@@ -37,7 +37,7 @@ template <class T, class W> INLINE void widenChunk(const W *w, char *scratch, co
   if (i >= (i64)chunk.count * packets) return;
   i64 row = i / packets;
   i32 c = (i32)(i - row * packets) * 4;
-  Four from = loadFour(w + (chunk.begin + row) * (chunk.C / blockOf<W>), c, chunk.C);
+  Four from = Weight<W>{w, chunk.shape.V, chunk.C}.at(chunk.begin + row, c);
   Packet<T, 4> to;
 #pragma unroll
   for (int j = 0; j < 4; j++) to.at[j] = narrow<T>(from.at[j]);
@@ -175,7 +175,7 @@ INLINE void gradRows(f32 *lse, f32 *dh, const W *w, const i32 *targets, const f3
   }
   chunk.shape.each<THREADS>(targets, row, [&](i32 i, i32 token) {
     if ((uint32_t)token >= (uint32_t)chunk.shape.V || count == 0) return;
-    Four x = loadFour(w + (i64)token * (C / blockOf<W>), c, C);
+    Four x = Weight<W>{w, chunk.shape.V, C}.at(token, c);
 #pragma unroll
     for (int j = 0; j < 4; j++) y.at[j] -= weights[i] * widen(narrow<T>(x.at[j]));
   });

@@ -1,5 +1,6 @@
 // How a launch of an op becomes launches of PTX entries. README.md states the rules.
 import type { Dim3 } from './runtime/src/runtime.ts';
+import { blockTypes } from './weight.ts';
 
 /** A launch as ops state it (`Backend.launch`), without its buffers. */
 export interface Call {
@@ -36,7 +37,6 @@ export type Family = Readonly<Record<string, Kernel>>;
 /** Types that activations come in; sm_75 knows f32 alone. */
 export const computeTypes = ['f32', 'bf16'] as const;
 
-const blockTypes = ['q8_0', 'q4_0', 'q4_1', 'q5_0', 'q5_1', 'q4_k', 'q5_k', 'q6_k'] as const;
 /** Types that weights are stored in. */
 export const weightTypes = ['f32', 'f16', 'bf16', ...blockTypes] as const;
 

@@ -19,6 +19,7 @@ test('a product that fills the GPU takes its operations at the peak rate; one bl
     wavefronts: 0,
     ideal: 0,
     warpInstructions: 0,
+    loads: 0,
     sectorsRead: 0,
     sectorsWritten: 0,
   };

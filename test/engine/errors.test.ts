@@ -11,6 +11,7 @@ import {
   crossEntropy,
   dropout,
   embedding,
+  empty,
   expand,
   Forest,
   gather,
@@ -143,6 +144,14 @@ describe('types', () => {
     expect(() => matmul(f(2, 2), zeros([2, 2], { dtype: 'f16' }))).toThrow('matmul: input 1 is f16, expected f32');
     expect(() => embedding(f(2, 2), f(2))).toThrow('embedding: input 1 is f32, expected i32');
     expect(() => concat([f(1), f(1), f(1), f(1), i(1)], 0)).toThrow('concat: i32 does not fit f32');
+  });
+
+  test('a part of a quantised tensor is no view: its blocks may lie in planes', () => {
+    const t = empty([4, 32], { dtype: 'q8_0' });
+    expect(t.view([2, 64]).shape).toEqual([2, 64]);
+    expect(() => t.view([2, 32], 68)).toThrow(
+      new RangeError('view: [2, 32] of q8_0 [4, 32]: quantised tensors are viewed whole'),
+    );
   });
 });
 

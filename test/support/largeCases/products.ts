@@ -118,8 +118,9 @@ export function fewRows(): LargeCase[] {
       rows.flatMap((M) =>
         flags.map((bias) => {
           const { block } = dtypes[dtype];
-          // More than a warp takes at a time; elements end one, two or three behind a packet of four.
-          const K = block > 1 ? Math.max(160, block) : 129 + (M % 3);
+          // More than a warp takes at a time; elements end one, two or three behind a packet of four. Of blocks it has 1024 at most,
+          // in four columns.
+          const K = block > 1 ? 1024 + block : 129 + (M % 3);
           return product('linear', compute, [
             [[M, K]],
             [[5, K], dtype],
