@@ -11,7 +11,7 @@ import {
   openSimulator,
   type Kernel as PtxKernel,
 } from '../../kernels/cuda/runtime/src/index.ts';
-import type { Kernel, Phase } from '../../kernels/cuda/table.ts';
+import type { Kernel, Phase, Target } from '../../kernels/cuda/table.ts';
 import { inBlocks, Planes } from '../../kernels/cuda/weight.ts';
 import { type BufferRef, MissingKernelError, OutOfMemoryError, type Work } from '../backend.ts';
 import { type ComputeDType, computeDTypes, type DType } from '../dtype.ts';
@@ -40,7 +40,7 @@ interface Located extends Kernel {
 }
 
 /** Targets that modules are compiled for, newest first: a device takes the newest that it can run. */
-const TARGETS = [80, 75];
+const TARGETS: readonly Target[] = [80, 75];
 /** Modules, the context's own needs, what the pool rounds up to, and what other programs take in the meantime. */
 const RESERVED_BYTES = 2 ** 28;
 
@@ -61,7 +61,7 @@ class Cuda implements CudaBackend {
   readonly computes: readonly ComputeDType[];
   readonly device: Device;
   readonly #kernels = new Map<string, Located>();
-  readonly #target: number;
+  readonly #target: Target;
   readonly #modules = new Map<string, Module>();
   readonly #entries = new Map<string, PtxKernel>();
   readonly #args = new ArgumentBlock();
@@ -153,7 +153,7 @@ class Cuda implements CudaBackend {
     work: Work,
   ): void {
     const located = this.#locate(kernel);
-    const call = { ints, floats, work };
+    const call = { ints, floats, work, target: this.#target };
     const pointers = buffers.map(({ handle, byteOffset }) => (handle as CudaHandle).pointer + byteOffset);
     const alignment = pointers.reduce(commonAlignment, 256);
     const phases = located.phases(call, alignment);
@@ -171,7 +171,8 @@ class Cuda implements CudaBackend {
   get memoryModel(): MemoryModel {
     return {
       capacity: this.device.memoryInfo().freeBytes - (this.device.simulated ? 0 : RESERVED_BYTES),
-      scratchBytes: (kernel, ints, work) => this.#locate(kernel).scratchBytes?.({ ints, floats: [], work }) ?? 0,
+      scratchBytes: (kernel, ints, work) =>
+        this.#locate(kernel).scratchBytes?.({ ints, floats: [], work, target: this.#target }) ?? 0,
     };
   }
 

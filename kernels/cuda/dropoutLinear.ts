@@ -1,4 +1,4 @@
-import { inParts, type Product, partialBytes, whole } from './gemm.ts';
+import { inParts, type Product, partialBytes, tileOf, whole } from './gemm.ts';
 import { type Call, computeTypes, type Family, type Kernel } from './table.ts';
 
 /** A product with few outputs, of which each sums many. */
@@ -15,14 +15,26 @@ function long(entry: string, sizes: (call: Call) => Product): Kernel {
 /** ints: T, K, r */
 export const dropoutLinear: Family = Object.fromEntries(
   computeTypes.flatMap((type): [string, Kernel][] => [
-    [`dropoutLinear_${type}`, long(`dropoutLinear_${type}`, ({ ints: [T, K, r] }) => ({ type, M: T, N: r, K }))],
+    [
+      `dropoutLinear_${type}`,
+      long(`dropoutLinear_${type}`, ({ ints: [T, K, r], target }) => ({ tile: tileOf(type, target), M: T, N: r, K })),
+    ],
     [
       `dropoutLinearGradInput_${type}`,
-      { phases: ({ ints: [T, K, r] }) => [whole(`dropoutLinearGradInput_${type}`, { type, M: T, N: K, K: r })] },
+      {
+        phases: ({ ints: [T, K, r], target }) => [
+          whole(`dropoutLinearGradInput_${type}`, { tile: tileOf(type, target), M: T, N: K, K: r }),
+        ],
+      },
     ],
     [
       `dropoutLinearGradWeight_${type}`,
-      long(`dropoutLinearGradWeight_${type}`, ({ ints: [T, K, r] }) => ({ type, M: r, N: K, K: T })),
+      long(`dropoutLinearGradWeight_${type}`, ({ ints: [T, K, r], target }) => ({
+        tile: tileOf(type, target),
+        M: r,
+        N: K,
+        K: T,
+      })),
     ],
   ]),
 );

@@ -1,5 +1,5 @@
-// Products of matrices in f32: C[M,N] = A·B, tiles of 64×64 in shared memory, 8×4 sums a thread, each over k upwards. An
-// operand is stored [M or N, K] (`kInRows`) or transposed.
+// Products of matrices on ordinary cores: C[M,N] = A·B in f32, tiles of 64×64 in shared memory, 8×4 sums a thread, each over k
+// upwards. An operand is stored [M or N, K] (`kInRows`) or transposed. mma.cuh has the tensor cores.
 #pragma once
 #include "weight.cuh"
 
@@ -30,10 +30,7 @@ template <int HEIGHT, int WIDTH, int COUNT> struct TileOf {
     n = i / rows * WIDTH;
   }
 };
-template <class T> struct Tile;
-template <> struct Tile<f32> : TileOf<64, 64, 128> {
-  using TileOf::TileOf;
-};
+typedef TileOf<64, 64, 128> PlainTile;
 
 /// Four f32 at an address that is a multiple of 16.
 INLINE Four &alignedFour(f32 *p) { return *reinterpret_cast<Four *>(p); }
@@ -52,7 +49,7 @@ template <bool kInRows, class Source> struct Operand {
 
   /// (k, position in the tile) of a thread's i-th four.
   INLINE static int2 place(int i) {
-    int four = threadIdx.x + i * Tile<f32>::THREADS;
+    int four = threadIdx.x + i * PlainTile::THREADS;
     return kInRows ? int2{four % 4 * 4, four / 4} : int2{four / 16, four % 16 * 4};
   }
   INLINE void fetch(i32 k) {
@@ -95,7 +92,7 @@ struct Range {
 /// The tile of A·B that is this block's: finish(m, n, sums of C[m, n … n + 3]) for all m < M, n < N in it, n a multiple of 4.
 /// A and B have `at(row, column)`, four numbers as they are stored.
 template <bool aKInRows, bool bKInRows, bool = false, class A, class B, class Finish>
-INLINE void product(Tile<f32> tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
+INLINE void product(PlainTile tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
   typedef Operand<aKInRows, A> Left;
   typedef Operand<bKInRows, B> Right;
   constexpr int DEPTH = Left::DEPTH;

@@ -1,26 +1,38 @@
-import { ceilDiv, type Phase, threads } from './table.ts';
+import { type Compute, ceilDiv, type Phase, type Target, threads } from './table.ts';
 
-/** gemm.cuh, mma.cuh: `Tile<T>`. */
-const tiles = { f32: { side: 64, threads: 128 }, bf16: { side: 128, threads: 256 } };
+/** What a block makes of a product. */
+interface Tile {
+  side: number;
+  threads: number;
+}
+/** PlainTile of gemm.cuh. */
+export const plain: Tile = { side: 64, threads: 128 };
+/** MmaTile of mma.cuh. */
+export const onTensorCores: Tile = { side: 128, threads: 256 };
+/** `Tile<T>` of mma.cuh. */
+export const tileOf = (type: Compute, target: Target): Tile => (type === 'f32' && target >= 80 ? plain : onTensorCores);
 
 export interface Product {
-  /** Of the operands as they are multiplied. */
-  type: 'f32' | 'bf16';
+  tile: Tile;
   M: number;
   N: number;
   K: number;
   batches?: number;
 }
 
-const blocks = ({ type, M, N, batches = 1 }: Product): number =>
-  batches * ceilDiv(M, tiles[type].side) * ceilDiv(N, tiles[type].side);
+export const blocks = ({ tile: { side }, M, N, batches = 1 }: Product): number =>
+  batches * ceilDiv(M, side) * ceilDiv(N, side);
 
 /** A block for each tile. */
 export const whole = (entry: string, p: Product): Phase => ({
   entry,
   grid: [blocks(p), 1, 1],
-  block: [tiles[p.type].threads, 1, 1],
+  block: [p.tile.threads, 1, 1],
 });
+
+/** Suffix of entries whose operands come by cp.async: bf16 whose rows are whole packets of 16 bytes and begin at multiples of it. */
+export const suffixOf = (type: Compute, alignment: number, ...columns: number[]): string =>
+  type === 'bf16' && alignment >= 16 && columns.every((n) => n % 8 === 0) ? '_async' : '';
 
 /** Blocks that keep every GPU busy, and the shortest part of K that is worth a pass over partial sums. */
 const [ENOUGH, SHORTEST] = [128, 128];

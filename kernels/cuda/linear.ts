@@ -1,6 +1,7 @@
-import { inParts, type Product, partialBytes, whole } from './gemm.ts';
+import { inParts, type Product, partialBytes, suffixOf, tileOf, whole } from './gemm.ts';
 import {
   type Call,
+  type Compute,
   ceilDiv,
   computeTypes,
   type Family,
@@ -10,8 +11,6 @@ import {
   weightTypes,
 } from './table.ts';
 import { inBlocks } from './weight.ts';
-
-type Compute = Product['type'];
 
 /** Rows up to which a product reads the weight as it is stored. */
 const GEMV_ROWS = 8;
@@ -26,10 +25,6 @@ function widen(op: string, T: Compute, W: string, call: Call): Phase[] {
   return T === W ? [] : [threads(`${op}_${T}_${W}_widen`, ceilDiv(elements(call), 4), [elements(call)])];
 }
 
-/** Rows of all operands are whole packets of 16 bytes, and begin at multiples of it. */
-const inPackets = (T: Compute, alignment: number, ...columns: number[]): boolean =>
-  T === 'bf16' && alignment >= 16 && columns.every((n) => n % 8 === 0);
-
 /** ints: rows, N, K and what else the op has */
 function product(op: string, T: Compute, W: string, sizes: (call: Call) => Product): Kernel {
   /** Units of 256 bytes, as linear.cu's `Scratch` counts them. */
@@ -43,15 +38,15 @@ function product(op: string, T: Compute, W: string, sizes: (call: Call) => Produ
       const p = sizes(call);
       const entry = `${op}_${T}`;
       const ints = [...call.ints, wideUnits(call)];
-      const suffix = inPackets(T, alignment, p.K, call.ints[2]) ? '_async' : '';
-      return [...widen(op, T, W, call), ...inParts(p, [`${entry}${suffix}`, ints], [`${entry}_total`, ints])];
+      const first = `${entry}${suffixOf(T, alignment, p.K, call.ints[2])}`;
+      return [...widen(op, T, W, call), ...inParts(p, [first, ints], [`${entry}_total`, ints])];
     },
   };
 }
 
 /** ints: rows, N, K, whether there is a bias */
 function forward(T: Compute, W: string): Kernel {
-  const many = product('linear', T, W, ({ ints: [M, N, K] }) => ({ type: T, M, N, K }));
+  const many = product('linear', T, W, ({ ints: [M, N, K], target }) => ({ tile: tileOf(T, target), M, N, K }));
   const few = ({ ints: [rows] }: Call): boolean => rows <= GEMV_ROWS;
   return {
     scratchBytes: (call) => (few(call) ? 0 : (many.scratchBytes?.(call) ?? 0)),
@@ -64,15 +59,15 @@ function forward(T: Compute, W: string): Kernel {
 
 /** ints: rows, N, K */
 const gradInput = (T: Compute, W: string): Kernel =>
-  product('linearGradInput', T, W, ({ ints: [M, N, K] }) => ({ type: T, M, N: K, K: N }));
+  product('linearGradInput', T, W, ({ ints: [M, N, K], target }) => ({ tile: tileOf(T, target), M, N: K, K: N }));
 
 /** ints: rows, N, K */
 const add = (T: Compute): Kernel => ({
   scratchBytes: (call) => wideBytes(T, 'f32', call),
   phases: (call, alignment) => {
     const [M, N, K] = call.ints;
-    const entry = `linearAdd_${T}${inPackets(T, alignment, K) ? '_async' : ''}`;
-    return [...widen('linearAdd', T, 'f32', call), whole(entry, { type: T, M, N, K })];
+    const entry = `linearAdd_${T}${suffixOf(T, alignment, K)}`;
+    return [...widen('linearAdd', T, 'f32', call), whole(entry, { tile: tileOf(T, call.target), M, N, K })];
   },
 });
 

@@ -9,16 +9,22 @@
 //
 // and at last `rows`: lse and dh = share·Σ a/l − Σ w·W[token], then `targets`: log-probabilities.
 #include "loss.cuh"
-#include "weight.cuh"
+#include "mma.cuh"
 
-constexpr int THREADS = 256, TILE = 64, DEPTH = 16;
+constexpr int THREADS = 256;
+
+/// f32 is multiplied as it is on sm_75 too: by what a logit is rounded, a log-probability is off.
+template <class T> struct LossTileFor : TileFor<T> {};
+template <> struct LossTileFor<f32> {
+  typedef PlainTile type;
+};
+template <class T> using LossTile = typename LossTileFor<T>::type;
 
 /// ints of every phase. The last ones say where in the scratch memory, in units of 256 bytes, things begin: W's chunk
-/// (−1: it is not widened), z [R, capacity], e [R, capacity], a [pieces, R, C]. m, l and shrink [R] stand at its
-/// beginning.
+/// (−1: it is not widened), z [R, count], e [R, count], a [pieces, R, C]. m, l and shrink [R] stand at its beginning.
 struct Chunk {
   Targets shape;
-  i32 C, begin, count, capacity, pieces, widened, z, e, a;
+  i32 C, begin, count, pieces, widened, z, e, a;
 
   template <class X> INLINE X *at(char *scratch, i32 offset) const {
     return reinterpret_cast<X *>(scratch + (i64)offset * 256);
@@ -44,72 +50,19 @@ template <class T, class W> INLINE void widenChunk(const W *w, char *scratch, co
   store<4>(chunk.at<T>(scratch, chunk.widened) + row * chunk.C + c, to, chunk.C - c);
 }
 
-/// An operand of a product, DEPTH × TILE in shared memory.
-typedef float4 Operand[DEPTH][TILE / 4 + 1];
-
-/// From rows that lie along the depth: x [rows, stride], of which [row, …) × [k, depth) are read.
-template <class T> INLINE void loadAlong(Operand &to, const T *x, i32 stride, i32 row, i32 rows, i32 k, i32 depth) {
-  i32 r = threadIdx.x / 4, d = threadIdx.x % 4 * 4;
-  bool inside = row + r < rows;
-  Packet<T, 4> from = load<4>(x + (inside ? (i64)(row + r) * stride + k + d : 0), inside ? depth - k - d : 0);
-#pragma unroll
-  for (int j = 0; j < 4; j++) reinterpret_cast<f32 *>(to[d + j])[r] = widen(from.at[j]);
-}
-
-/// From rows that lie across it: x [depth, columns], of which [k, depth) × [column, …) are read.
-template <class T> INLINE void loadAcross(Operand &to, const T *x, i32 columns, i32 column, i32 k, i32 depth) {
-  i32 d = threadIdx.x / 16, c = threadIdx.x % 16 * 4;
-  bool inside = k + d < depth;
-  i64 at = inside ? (i64)(k + d) * columns + column + c : 0;
-  Packet<T, 4> from = load<4>(x + at, inside ? columns - column - c : 0);
-  to[d][c / 4] = {widen(from.at[0]), widen(from.at[1]), widen(from.at[2]), widen(from.at[3])};
-}
-
-/// A tile of a product over the depth [k, end), each thread 4 × 4 of it: `loadA(k)`, `loadB(k)` fill a step's operands,
-/// `store(row, column, sums)` takes four neighbours.
-template <class A, class B, class S>
-INLINE void product(i32 k, i32 end, Operand &a, Operand &b, A loadA, B loadB, S store) {
-  i32 y = threadIdx.x / 16, x = threadIdx.x % 16;
-  f32 sums[4][4] = {};
-  for (; k < end; k += DEPTH) {
-    loadA(k);
-    loadB(k);
-    __syncthreads();
-#pragma unroll
-    for (int d = 0; d < DEPTH; d++) {
-      float4 u = a[d][y], v = b[d][x];
-      f32 left[4] = {u.x, u.y, u.z, u.w}, right[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) sums[i][j] += left[i] * right[j];
-      }
-    }
-    __syncthreads();
-  }
-#pragma unroll
-  for (int i = 0; i < 4; i++) store(y * 4 + i, x * 4, sums[i]);
-}
-
-template <class T> INLINE void logits(const T *h, const T *w, char *scratch, const Chunk &chunk) {
-  __shared__ Operand a, b;
-  i32 row = blockIdx.x * TILE, column = blockIdx.y * TILE, C = chunk.C;
+template <bool ASYNC, class T> INLINE void logits(const T *h, const T *w, char *scratch, const Chunk &chunk) {
+  i32 R = chunk.shape.R, C = chunk.C, count = chunk.count;
   f32 *z = chunk.at<f32>(scratch, chunk.z);
-  product(
-      0, C, a, b, [&](i32 k) { loadAlong(a, h, C, row, chunk.shape.R, k, C); },
-      [&](i32 k) { loadAlong(b, w, C, column, chunk.count, k, C); },
-      [&](i32 r, i32 c, const f32(&sums)[4]) {
-        for (int j = 0; j < 4; j++) {
-          if (row + r < chunk.shape.R && column + c + j < chunk.count)
-            z[(i64)(row + r) * chunk.capacity + column + c + j] = sums[j];
-        }
-      });
+  Stored<T> left{h, R, C}, right{w, count, C};
+  product<true, true, ASYNC>(LossTile<T>(R, count), left, right, R, count, C, [=](i32 row, i32 v, const Four &sums) {
+    storeFour(z + row * (i64)count + v, sums, count - v);
+  });
 }
 
 /// A block a row of z. Only for the gradient is there an e.
 template <class T, bool GRAD> INLINE void carry(f32 *logProbs, const i32 *targets, char *scratch, const Chunk &chunk) {
   i32 row = blockIdx.x;
-  f32 *z = chunk.at<f32>(scratch, chunk.z) + (i64)row * chunk.capacity;
+  f32 *z = chunk.at<f32>(scratch, chunk.z) + (i64)row * chunk.count;
   f32 *largest = chunk.largest(scratch) + row, *total = chunk.total(scratch) + row;
   chunk.shape.share(targets, row, [&](i32 i, i32 token) {
     uint32_t column = token - chunk.begin;
@@ -121,7 +74,7 @@ template <class T, bool GRAD> INLINE void carry(f32 *logProbs, const i32 *target
   for (i32 v = threadIdx.x; v < chunk.count; v += THREADS) {
     f32 e = expf(z[v] - now);
     sum += e;
-    if (GRAD) chunk.at<T>(scratch, chunk.e)[(i64)row * chunk.capacity + v] = narrow<T>(e);
+    if (GRAD) chunk.at<T>(scratch, chunk.e)[(i64)row * chunk.count + v] = narrow<T>(e);
   }
   sum = blockReduce<Sum, THREADS>(sum);
   if (threadIdx.x == 0) {
@@ -132,25 +85,20 @@ template <class T, bool GRAD> INLINE void carry(f32 *logProbs, const i32 *target
   }
 }
 
-template <class T> INLINE void addRows(const T *w, char *scratch, const Chunk &chunk) {
-  __shared__ Operand a, b;
-  i32 row = blockIdx.x * TILE, column = blockIdx.y * TILE, C = chunk.C, R = chunk.shape.R;
-  // Whole steps, so that a piece begins where 16-byte packets do.
-  i32 length = (chunk.count + chunk.pieces * DEPTH - 1) / (chunk.pieces * DEPTH) * DEPTH;
-  i32 begin = min(chunk.count, (i32)blockIdx.z * length), end = min(chunk.count, begin + length);
-  const T *e = chunk.at<T>(scratch, chunk.e);
+template <bool ASYNC, class T> INLINE void addRows(const T *w, char *scratch, const Chunk &chunk) {
+  i32 R = chunk.shape.R, C = chunk.C, count = chunk.count, parts = chunk.pieces * 32;
+  i32 length = (count + parts - 1) / parts * 32;
+  i32 begin = min(count, (i32)blockIdx.y * length), end = min(count, begin + length);
+  bool first = chunk.begin == 0;
   const f32 *shrink = chunk.shrink(scratch);
-  f32 *sum = chunk.at<f32>(scratch, chunk.a) + (i64)blockIdx.z * R * C;
-  product(
-      begin, end, a, b, [&](i32 k) { loadAlong(a, e, chunk.capacity, row, R, k, end); },
-      [&](i32 k) { loadAcross(b, w, C, column, k, end); },
-      [&](i32 r, i32 c, const f32(&sums)[4]) {
-        for (int j = 0; j < 4; j++) {
-          if (row + r >= R || column + c + j >= C) continue;
-          f32 &to = sum[(i64)(row + r) * C + column + c + j];
-          to = chunk.begin > 0 ? to * shrink[row + r] + sums[j] : sums[j];
-        }
-      });
+  f32 *a = chunk.at<f32>(scratch, chunk.a) + (i64)blockIdx.y * R * C;
+  Stored<T> left{chunk.at<T>(scratch, chunk.e), R, count}, right{w, count, C};
+  auto add = [=](i32 row, i32 c, const Four &sums) {
+    f32 *to = a + row * (i64)C + c;
+    Four before = load<4>(to, first ? 0 : C - c);
+    storeFour(to, four([&](int j) { return before.at[j] * shrink[row] + sums.at[j]; }), C - c);
+  };
+  product<true, false, ASYNC>(LossTile<T>(R, C), left, right, R, C, Range(begin, end), add);
 }
 
 /// lse; a thread a row.
@@ -204,21 +152,23 @@ INLINE void logProbabilities(f32 *logProbs, const f32 *lse, const i32 *targets, 
   ENTRY(THREADS) linearLogProbsGrad_##T##_rows_##W WITH_GRAD(void, W) {                                                \
     gradRows<T>(lse, dh, w, targets, weights, scratch, chunk);                                                         \
   }
-#define CHUNKS(T, _)                                                                                                   \
-  ENTRY(THREADS) linearLogProbs_##T##_logits PLAIN(T, void) {                                                          \
-    logits<T>(h, chunk.weight<T>(w, scratch), scratch, chunk);                                                         \
-  }                                                                                                                    \
-  ENTRY(THREADS) linearLogProbsGrad_##T##_logits WITH_GRAD(T, void) {                                                  \
-    logits<T>(h, chunk.weight<T>(w, scratch), scratch, chunk);                                                         \
-  }                                                                                                                    \
+#define CARRY(T, _)                                                                                                    \
   ENTRY(THREADS) linearLogProbsGrad_##T##_carry WITH_GRAD(void, void) {                                                \
     carry<T, true>(logProbs, targets, scratch, chunk);                                                                 \
+  }
+#define PRODUCTS(T, SUFFIX, ASYNC)                                                                                     \
+  ENTRY(LossTile<T>::THREADS) linearLogProbs_##T##_logits##SUFFIX PLAIN(T, void) {                                     \
+    logits<ASYNC>(h, chunk.weight<T>(w, scratch), scratch, chunk);                                                     \
   }                                                                                                                    \
-  ENTRY(THREADS) linearLogProbsGrad_##T##_sums WITH_GRAD(void, void) {                                                 \
-    addRows<T>(chunk.weight<T>(w, scratch), scratch, chunk);                                                           \
+  ENTRY(LossTile<T>::THREADS) linearLogProbsGrad_##T##_logits##SUFFIX WITH_GRAD(T, void) {                             \
+    logits<ASYNC>(h, chunk.weight<T>(w, scratch), scratch, chunk);                                                     \
+  }                                                                                                                    \
+  ENTRY(LossTile<T>::THREADS) linearLogProbsGrad_##T##_sums##SUFFIX WITH_GRAD(void, void) {                            \
+    addRows<ASYNC>(chunk.weight<T>(w, scratch), scratch, chunk);                                                       \
   }
 
-COMPUTE_TYPES(CHUNKS, )
+COMPUTE_TYPES(CARRY, )
+PRODUCTS(f32, , false)
 ENTRY(THREADS) linearLogProbs_carry PLAIN(void, void) { carry<f32, false>(logProbs, targets, scratch, chunk); }
 ENTRY(256) linearLogProbs_rows PLAIN(void, void) { rows(lse, scratch, chunk); }
 ENTRY(256) linearLogProbs_targets PLAIN(void, void) { logProbabilities(logProbs, lse, targets, chunk); }
@@ -229,6 +179,8 @@ WIDEN(f32, f16)
 WIDEN(f32, bf16)
 BLOCK_TYPES(WIDEN, f32)
 #if SM >= 80
+PRODUCTS(bf16, , false)
+PRODUCTS(bf16, _async, true)
 WEIGHT_TYPES(ROWS, bf16)
 WIDEN(bf16, f32)
 WIDEN(bf16, f16)

@@ -42,7 +42,7 @@ struct Targets {
       for (i32 j = 0; j < THREADS; j++) {
         if (rows[j] == of) visit(begin + j, targets[2 * (i64)(begin + j) + 1]);
       }
-      __syncthreads();
+      // __syncthreads_or stands between these reads and the next writes.
     }
   }
 

@@ -1,9 +1,15 @@
-import { inParts, type Product, partialBytes } from './gemm.ts';
-import type { Call, Family, Kernel } from './table.ts';
+import { inParts, type Product, partialBytes, tileOf } from './gemm.ts';
+import type { Call, Compute, Family, Kernel } from './table.ts';
 
 /** ints: batches, M, N, K, transA, transB, elements between matrices of A and of B */
-function product(type: Product['type'], name: string): Kernel {
-  const sizes = ({ ints: [batches, M, N, K] }: Call): Product => ({ type, M, N, K, batches });
+function product(type: Compute, name: string): Kernel {
+  const sizes = ({ ints: [batches, M, N, K], target }: Call): Product => ({
+    tile: tileOf(type, target),
+    M,
+    N,
+    K,
+    batches,
+  });
   return {
     scratchBytes: (call) => partialBytes(sizes(call)),
     phases: (call) => {

@@ -1,13 +1,58 @@
-// Products of bf16 matrices on tensor cores: tiles of 128×128 by 32 of k, eight warps of 64×32, three stages in shared memory
-// that `ldmatrix` reads without bank conflicts (NVIDIA, "CUTLASS", describes both). Sums are f32, in steps of 16 over k upwards.
+// Products of matrices on tensor cores: tiles of 128×128 by 32 of k, eight warps of 64×32, stages in shared memory that `ldmatrix`
+// reads without bank conflicts (NVIDIA, "CUTLASS", describes both). Operands are bf16, and on sm_75, which has none, f32 rounded
+// to f16. Sums are f32, over k upwards in steps of 16, on sm_75 of 8.
 #pragma once
 #include "gemm.cuh"
 
-#if SM >= 80
+typedef TileOf<128, 128, 256> MmaTile;
 
-template <> struct Tile<bf16> : TileOf<128, 128, 256> {
-  using TileOf::TileOf;
+/// The way products of activations of type T take: PlainTile or MmaTile.
+template <class T> struct TileFor;
+template <class T> using Tile = typename TileFor<T>::type;
+
+#if SM >= 80
+template <> struct TileFor<f32> {
+  typedef PlainTile type;
 };
+template <> struct TileFor<bf16> {
+  typedef MmaTile type;
+};
+
+/// What operands are in shared memory.
+typedef bf16 Half;
+INLINE Half toHalf(f32 x) { return narrow<bf16>(x); }
+
+/// c += a·b, 16×8 by 16 of k
+INLINE void multiplyAdd(f32 (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+               "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#else
+template <> struct TileFor<f32> {
+  typedef MmaTile type;
+};
+
+typedef f16 Half;
+/// Numbers beyond f16's range become its largest ones: a model's few outliers then lose some size, where an infinity would lose
+/// their row and all that follows from it. Infinities and NaN stay what they are, since they tell that a training diverges.
+/// Below 2^-14 numbers lose precision, and to 2^-25 they become 0.
+INLINE Half toHalf(f32 x) {
+  constexpr f32 LARGEST = 65504;
+  return narrow<f16>(isfinite(x) ? fminf(fmaxf(x, -LARGEST), LARGEST) : x);
+}
+
+/// The same in two steps of 8: registers of a fragment 16 deep are those of two 8 deep.
+INLINE void multiplyAdd(f32 (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[2 * i]), "r"(a[2 * i + 1]), "r"(i ? b1 : b0));
+  }
+}
+#endif
 
 INLINE uint32_t sharedAddress(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
@@ -24,14 +69,6 @@ template <bool TRANS> INLINE void loadMatrices(uint32_t (&to)[4], uint32_t addre
                  : "r"(address)
                  : "memory");
   }
-}
-
-/// c += a·b, 16×8 by 16 of k
-INLINE void multiplyAdd(f32 (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-               "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 /// 16 bytes to shared memory in the background; zeros where `inside` is false.
@@ -58,6 +95,11 @@ template <bool kInRows> struct MmaShared {
     int outer = at + (K_FIRST ? third : second), inner = k + (K_FIRST ? second : third);
     return kInRows ? offset(outer + lane % 8, inner) : offset(inner + lane % 8, outer);
   }
+  /// That address, moved by `outer` along m or n and `k` along k, multiples of 16 inside the warp's part of the tile. Such chunks
+  /// differ in bits that the first one has not set; stages begin at multiples of 128, so that they are the address's own.
+  INLINE static uint32_t moved(uint32_t address, int outer, int k) {
+    return kInRows ? (address ^ k * 2) + outer * 64 : (address ^ outer * 2) + k * 256;
+  }
 };
 
 /// One operand's way from global to shared memory, tile after tile along k. A thread moves two chunks of each.
@@ -65,19 +107,19 @@ template <bool kInRows, bool ASYNC, class Source> struct MmaOperand {
   typedef MmaShared<kInRows> Shared;
   Source source;
   i32 first, k;
-  Packet<bf16, 8> fetched[2];
+  Packet<Half, 8> fetched[2];
 
   INLINE MmaOperand(const Source &source, i32 first, i32 k) : source(source), first(first), k(k) {}
 
   /// Begins to move the next tile.
-  INLINE void fetch(uint32_t) {
+  INLINE void fetch(uint32_t, i32) {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       int2 at = Shared::place(threadIdx.x + i * 256);
       i32 row = (kInRows ? first : k) + at.x, column = (kInRows ? k : first) + at.y;
       Four halves[2] = {source.at(row, column), source.at(row, column + 4)};
 #pragma unroll
-      for (int j = 0; j < 8; j++) fetched[i].at[j] = narrow<bf16>(halves[j / 4].at[j % 4]);
+      for (int j = 0; j < 8; j++) fetched[i].at[j] = toHalf(halves[j / 4].at[j % 4]);
     }
     k += 32;
   }
@@ -91,100 +133,92 @@ template <bool kInRows, bool ASYNC, class Source> struct MmaOperand {
   }
 };
 
-/// The same with cp.async: nothing passes through registers. Only k ends in zeros; rows and columns of the product beyond its
-/// edge, which nobody asks for, repeat the last chunk.
+/// The same with cp.async: nothing passes through registers.
 template <bool kInRows> struct MmaOperand<kInRows, true, Stored<bf16>> {
   typedef MmaShared<kInRows> Shared;
-  const bf16 *from[2];
-  i64 step;
-  /// Of k, from this thread's first chunk on.
-  i32 left;
+  /// This thread's first chunk of the next tile. The second one is 64 rows below it, or 16 of k, and so it is in the tile.
+  const bf16 *from;
+  i32 columns;
+  /// Where the two are along k in a tile; behind all of it where they are beyond the product's edge.
+  i32 k[2];
   uint32_t to;
 
-  INLINE MmaOperand(const Stored<bf16> &source, i32 first, i32 k) {
+  INLINE MmaOperand(const Stored<bf16> &source, i32 first, i32 begin) : columns(source.columns) {
     int2 at = Shared::place(threadIdx.x);
     to = Shared::offset(at.x, at.y);
-    left = (kInRows ? source.columns - at.y : source.rows - at.x) - k;
-    step = kInRows ? 32 : 32 * (i64)source.columns;
+    i32 row = (kInRows ? first : begin) + at.x, column = (kInRows ? begin : first) + at.y;
+    from = source.data + row * (i64)columns + column;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      at = Shared::place(threadIdx.x + i * 256);
-      i32 row = kInRows ? min(first + at.x, source.rows - 1) : at.x;
-      i32 column = kInRows ? at.y : min(first + at.y, source.columns - 8);
-      from[i] = source.data + row * (i64)source.columns + column + k / 32 * step;
+      bool inside = kInRows ? row + i * 64 < source.rows : column < columns;
+      k[i] = inside ? (kInRows ? at.y : at.x + i * 16) : INT32_MAX;
     }
   }
-  INLINE void fetch(uint32_t shared) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      // The second half of the tile is laid out as the first: 64 rows below it, or 16 of k.
-      copyAsync(shared + to + i * (Shared::BYTES / 2), from[i], left > (kInRows ? 0 : i * 16));
-      from[i] += step;
-    }
-    left -= 32;
+  /// `left`: of k, from this tile on.
+  INLINE void fetch(uint32_t shared, i32 left) {
+    copyAsync(shared + to, from, k[0] < left);
+    copyAsync(shared + to + Shared::BYTES / 2, from + (kInRows ? 64 : 16) * (i64)columns, k[1] < left);
+    from += kInRows ? 32 : 32 * (i64)columns;
   }
   INLINE void put(uint8_t *) const {}
 };
 
 /// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at multiples of 16 bytes, with a multiple of 8 columns.
 template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish>
-INLINE void product(Tile<bf16> tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
-  constexpr int STAGES = 3, DEPTH = 32;
+INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
   typedef MmaOperand<aKInRows, ASYNC, A> Left;
   typedef MmaOperand<bKInRows, ASYNC, B> Right;
-  constexpr int HALF = Left::Shared::BYTES, STAGE = 2 * HALF;
+  // One stage is computed from while others are filled: in the background two, else one from registers.
+  constexpr int DEPTH = 32, STAGES = ASYNC ? 3 : 2, HALF = Left::Shared::BYTES, STAGE = 2 * HALF, LAST = (STAGES - 1) * STAGE;
   __shared__ alignas(128) uint8_t shared[STAGES * STAGE];
   uint32_t base = sharedAddress(shared);
   Left left(a, tile.m, range.begin);
   Right right(b, tile.n, range.begin);
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, m = warp % 2 * 64, n = warp / 2 * 32;
+  uint32_t leftAt = base + Left::Shared::template fragment<false>(m, 0);
+  uint32_t rightAt = base + HALF + Right::Shared::template fragment<true>(n, 0);
   f32 sums[4][4][4] = {};
 
+  // Stages by where they begin; `k` is what is left of it, from the tile on.
   auto fetch = [&](int stage, i32 k) {
-    if (k < range.end) {
-      left.fetch(base + stage * STAGE);
-      right.fetch(base + stage * STAGE + HALF);
+    if (k > 0) {
+      left.fetch(base + stage, k);
+      right.fetch(base + stage + HALF, k);
     }
     if (ASYNC) commitCopies();
   };
   auto put = [&](int stage, i32 k) {
-    if (k >= range.end) return;
-    left.put(shared + stage * STAGE);
-    right.put(shared + stage * STAGE + HALF);
+    if (k <= 0) return;
+    left.put(shared + stage);
+    right.put(shared + stage + HALF);
   };
+  i32 k = range.end - range.begin;
 #pragma unroll
-  for (int stage = 0; stage < STAGES - 1; stage++) {
-    fetch(stage, range.begin + stage * DEPTH);
-    put(stage, range.begin + stage * DEPTH);
+  for (int ahead = 0; ahead < STAGES - 1; ahead++) {
+    fetch(ahead * STAGE, k - ahead * DEPTH);
+    put(ahead * STAGE, k - ahead * DEPTH);
   }
-  int stage = 0, next = STAGES - 1;
-  for (i32 k = range.begin; k < range.end; k += DEPTH) {
+  for (int stage = 0; k > 0; k -= DEPTH) {
+    int before = stage == 0 ? LAST : stage - STAGE;
     // The next tile is there, and nobody reads the one before this any more, whose place is filled now.
     if (ASYNC) waitForCopies<STAGES - 2>();
     __syncthreads();
-    fetch(next, k + (STAGES - 1) * DEPTH);
+    fetch(before, k - (STAGES - 1) * DEPTH);
 #pragma unroll
     for (int kk = 0; kk < DEPTH; kk += 16) {
       uint32_t x[4][4], y[2][4];
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        uint32_t at = Left::Shared::template fragment<false>(m + i * 16, kk);
-        loadMatrices<!aKInRows>(x[i], base + stage * STAGE + at);
-      }
+      for (int i = 0; i < 4; i++) loadMatrices<!aKInRows>(x[i], Left::Shared::moved(leftAt + stage, i * 16, kk));
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        uint32_t at = Right::Shared::template fragment<true>(n + j * 16, kk);
-        loadMatrices<!bKInRows>(y[j], base + stage * STAGE + HALF + at);
-      }
+      for (int j = 0; j < 2; j++) loadMatrices<!bKInRows>(y[j], Right::Shared::moved(rightAt + stage, j * 16, kk));
 #pragma unroll
       for (int i = 0; i < 4; i++) {
 #pragma unroll
         for (int j = 0; j < 4; j++) multiplyAdd(sums[i][j], x[i], y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]);
       }
     }
-    put(next, k + (STAGES - 1) * DEPTH);
-    stage = stage == STAGES - 1 ? 0 : stage + 1;
-    next = next == STAGES - 1 ? 0 : next + 1;
+    put(before, k - (STAGES - 1) * DEPTH);
+    stage = stage == LAST ? 0 : stage + STAGE;
   }
 
   // Lanes hold two neighbours in each of two rows, eight apart; pairs of lanes trade them for four in one.
@@ -203,5 +237,3 @@ INLINE void product(Tile<bf16> tile, A a, B b, i32 M, i32 N, Range range, Finish
     }
   }
 }
-
-#endif

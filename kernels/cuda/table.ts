@@ -2,11 +2,16 @@
 import type { Dim3 } from './runtime/src/runtime.ts';
 import { blockTypes } from './weight.ts';
 
+/** What modules are compiled for: ptx/sm_75, ptx/sm_80. */
+export type Target = 75 | 80;
+
 /** A launch as ops state it (`Backend.launch`), without its buffers. */
 export interface Call {
   readonly ints: readonly number[];
   readonly floats: readonly number[];
   readonly work: Dim3;
+  /** Of the module that it runs in. */
+  readonly target: Target;
 }
 
 /** One entry over a grid. It gets all buffers, the scratch memory where the kernel has any, ints and floats. */
@@ -34,8 +39,9 @@ export interface Kernel {
 /** The kernels of a .cu file by their names in ops' launches, `op_compute[_weight]`. */
 export type Family = Readonly<Record<string, Kernel>>;
 
-/** Types that activations come in; sm_75 knows f32 alone. */
+/** Types that activations come in; sm_75 knows f32 alone, which its products round to f16. */
 export const computeTypes = ['f32', 'bf16'] as const;
+export type Compute = (typeof computeTypes)[number];
 
 /** Types that weights are stored in. */
 export const weightTypes = ['f32', 'f16', 'bf16', ...blockTypes] as const;

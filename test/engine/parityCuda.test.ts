@@ -29,6 +29,7 @@ for (const target of [75, 80]) {
       return createCudaBackend({ device });
     },
     computes: target >= 80 ? ['f32', 'bf16'] : ['f32'],
+    operands: target >= 80 ? 'f32' : 'f16',
     runs: full ? 60 : 8,
     seed: 1,
     shift: 1,

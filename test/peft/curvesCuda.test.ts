@@ -6,36 +6,34 @@ import { followCurve } from '../support/curve.ts';
 
 const full = process.env.MODE === 'full';
 
+/** With `short` of the runs below. On sm_75 f32 products round their operands to f16, so that its bound is that of bf16. */
 const devices = [
-  { architecture: [8, 0], dtype: 'f32', tolerance: 1e-4 },
-  { architecture: [8, 0], dtype: 'bf16', tolerance: 2e-2 },
-  { architecture: [7, 5], dtype: 'f32', tolerance: 1e-4 },
+  { architecture: [8, 0], dtype: 'f32', tolerance: 1e-4, short: 2 },
+  { architecture: [8, 0], dtype: 'bf16', tolerance: 2e-2, short: 2 },
+  { architecture: [7, 5], dtype: 'f32', tolerance: 2e-2, short: 1 },
 ] as const;
 
-describe.each(devices.slice(0, full ? 3 : 2))(
-  'peft’s curves on sm_$architecture in $dtype',
-  ({ architecture, dtype, tolerance }) => {
-    let backend: CudaBackend;
-    beforeAll(async () => {
-      backend = await createCudaBackend({ device: openSimulator({ computeCapability: architecture }) });
-    });
-    afterAll(() => backend.close());
+describe.each(devices)('peft’s curves on sm_$architecture in $dtype', ({ architecture, dtype, tolerance, short }) => {
+  let backend: CudaBackend;
+  beforeAll(async () => {
+    backend = await createCudaBackend({ device: openSimulator({ computeCapability: architecture }) });
+  });
+  afterAll(() => backend.close());
 
-    const runs = [
-      { model: 'llama2', kind: 'lora' },
-      { model: 'llama2', kind: 'prompt' },
-      { model: 'llama2-gqa-tied', kind: 'lora-all' },
-      { model: 'llama3-scaled', kind: 'prompt' },
-    ];
-    test.each(runs.slice(0, full ? runs.length : 2))(
-      '$kind on $model: 5 steps',
-      async ({ model, kind }) => {
-        const { peft, errors } = await followCurve(model, kind, backend, { dtype, steps: 5 });
-        expect(errors.length).toBe(5);
-        for (const { step, lossError } of errors) expect(lossError, `loss of step ${step}`).toBeLessThan(tolerance);
-        peft.dispose();
-      },
-      240_000,
-    );
-  },
-);
+  const runs = [
+    { model: 'llama2', kind: 'lora' },
+    { model: 'llama2', kind: 'prompt' },
+    { model: 'llama2-gqa-tied', kind: 'lora-all' },
+    { model: 'llama3-scaled', kind: 'prompt' },
+  ];
+  test.each(runs.slice(0, full ? runs.length : short))(
+    '$kind on $model: 5 steps',
+    async ({ model, kind }) => {
+      const { peft, errors } = await followCurve(model, kind, backend, { dtype, steps: 5 });
+      expect(errors.length).toBe(5);
+      for (const { step, lossError } of errors) expect(lossError, `loss of step ${step}`).toBeLessThan(tolerance);
+      peft.dispose();
+    },
+    240_000,
+  );
+});

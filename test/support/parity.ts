@@ -2,7 +2,7 @@ import { isReference } from '../../engine/backend.ts';
 import { type ComputeDType, type DType, dtypes, isQuantized } from '../../engine/dtype.ts';
 import { execute } from '../../engine/execute.ts';
 import { type Backend, backward, fromBytes, noGrad, parameter, type Tensor, tensor } from '../../engine/index.ts';
-import { type AnyOp, apply, combinations } from '../../engine/op.ts';
+import { type AnyOp, apply, combinations, type Spec } from '../../engine/op.ts';
 import { cast } from '../../engine/ops/quant.ts';
 import { size } from '../../engine/shape.ts';
 import { differentiable, host } from './gradcheck.ts';
@@ -56,6 +56,23 @@ const precision = { f32: 16 * 2 ** -24, bf16: 2 * 2 ** -8 };
 /** Ops that in bf16 round weights of other types and e^(z − m) before they sum them in f32. */
 const roundedOperands: ReadonlySet<string> = new Set(['linearLogProbs', 'linearCrossEntropy']);
 
+/** How a case runs. */
+export interface ParityOptions {
+  /** Type of the activations. */
+  compute?: ComputeDType;
+  /** Inputs begin so many elements into their storages. */
+  shift?: number;
+  /** What operands of f32 products are rounded to before they are multiplied. */
+  operands?: 'f32' | 'f16';
+}
+
+/** Kernels on mma.cuh's products; linear's of up to eight rows multiply what is stored. */
+const onTensorCores = (def: AnyOp, specs: Spec[], attrs: unknown, needs: boolean[]): boolean =>
+  (def.launch?.(specs, attrs, needs) ?? []).some(
+    ({ kernel, ints = [] }) =>
+      /^(linearGradInput|linearAdd|dropoutLinear\w*|matmul)_/.test(kernel) || (/^linear_/.test(kernel) && ints[0] > 8),
+  );
+
 /** What an output is rounded to on its way: where activations are bf16, statistics and sums stay f32. */
 const roundedTo = (def: AnyOp, output: Tensor, compute: ComputeDType): ComputeDType =>
   output.dtype === 'f32' && !roundedOperands.has(def.name) ? 'f32' : compute;
@@ -63,7 +80,7 @@ const roundedTo = (def: AnyOp, output: Tensor, compute: ComputeDType): ComputeDT
 /**
  * How much rounding an output element may show, in f32: 16·2⁻²⁴·√K·Σ|a||b| for a contraction (the op run on absolute
  * values is an upper bound of Σ|a||b|), 16 ulp of the row's largest |output| for the rest. Sums of bf16 products are f32:
- * what shows is the rounding of operands and result, with no √K.
+ * what shows is the rounding of operands and result, with no √K. Rounding to f16 changes each of two operands by up to 2⁻¹¹ of it.
  */
 function allowances(
   def: AnyOp,
@@ -71,16 +88,17 @@ function allowances(
   attrs: unknown,
   outputs: Tensor[],
   needs: boolean[],
-  compute: ComputeDType,
+  { compute = 'f32', operands = 'f32' }: ParityOptions,
 ): Float64Array[] {
   const specs = inputs.map(({ shape, dtype }) => ({ shape, dtype }));
   if (def.contraction) {
     const K = Math.max(1, def.contraction(specs, attrs));
     const sums = noGrad(() => execute(def, inputs.map(absolute), attrs, needs));
+    const ofOperands = operands === 'f16' && onTensorCores(def, specs, attrs, needs) ? 2 * 2 ** -11 : 0;
     return outputs.map((o, k) => {
       const rowMax = rowMaxima(o);
       const to = roundedTo(def, o, compute);
-      const relative = precision[to] * (to === 'f32' ? Math.sqrt(K) : 1);
+      const relative = precision[to] * (to === 'f32' ? Math.sqrt(K) : 1) + ofOperands;
       return host(sums[k]).map((s, i) => relative * Math.max(Math.abs(s), rowMax[i]));
     });
   }
@@ -121,8 +139,9 @@ export async function checkParity(
   inputs: Tensor[],
   attrs: unknown,
   backend: Backend,
-  { compute = 'f32', shift = 0 }: { compute?: ComputeDType; shift?: number } = {},
+  options: ParityOptions = {},
 ): Promise<void> {
+  const { compute = 'f32', shift = 0 } = options;
   const needs = differentiable(
     def,
     inputs.map((t) => t.dtype),
@@ -135,7 +154,7 @@ export async function checkParity(
   const [expected, found] = def.inPlace ? [inputs, device] : [results, deviceResults];
   const allowed = def.inPlace
     ? overwriteAllowances(before, expected, compute)
-    : allowances(def, inputs, attrs, expected, needs, compute);
+    : allowances(def, inputs, attrs, expected, needs, options);
   for (const [k, e] of expected.entries()) {
     const values = await found[k].data();
     const wanted = host(e);

@@ -4,11 +4,11 @@ import type { DeviceBackend } from '../../engine/backends/rehearsal.ts';
 import type { ComputeDType } from '../../engine/dtype.ts';
 import { createReferenceBackend, memory, registry, scope, withBackend } from '../../engine/index.ts';
 import { fastCheckGen, stretched } from './gen.ts';
-import { checkParity, parityCases } from './parity.ts';
+import { checkParity, type ParityOptions, parityCases } from './parity.ts';
 
 const reference = createReferenceBackend();
 
-interface ParityOptions<B extends DeviceBackend> {
+interface SuiteOptions<B extends DeviceBackend> extends Pick<ParityOptions, 'operands'> {
   open(): Promise<B>;
   /** Types that the backend computes in. */
   computes: readonly ComputeDType[];
@@ -25,7 +25,7 @@ interface ParityOptions<B extends DeviceBackend> {
 }
 
 /** The suite derived from the registry: a backend's kernels agree with the float64 reference, and all of them are launched. */
-export function describeParity<B extends DeviceBackend>(name: string, options: ParityOptions<B>): void {
+export function describeParity<B extends DeviceBackend>(name: string, options: SuiteOptions<B>): void {
   describe(name, () => {
     let backend: B;
     const launched = new Set<string>();
@@ -52,6 +52,7 @@ export function describeParity<B extends DeviceBackend>(name: string, options: P
           await checkParity(def, ...def.sample(sized, dtypes, compute), backend, {
             compute,
             shift,
+            operands: options.operands,
           });
         });
         await fc.assert(property, { numRuns: options.runs, seed: options.seed });

@@ -40,7 +40,8 @@ function launchesOf(def: AnyOp, specs: Spec[], attrs: unknown): Launch[] {
 const phasesOf = (kernels: Family, def: AnyOp, specs: Spec[], attrs: unknown, alignment: number): Phase[] =>
   launchesOf(def, specs, attrs).flatMap(
     ({ kernel, ints = [], floats = [], work }) =>
-      kernels[kernel]?.phases({ ints, floats, work }, alignment).filter(({ grid }) => !grid.includes(0)) ?? [],
+      kernels[kernel]?.phases({ ints, floats, work, target: 80 }, alignment).filter(({ grid }) => !grid.includes(0)) ??
+      [],
   );
 
 /** Whether an op launches any of these kernels, be it with nothing to do: a sample may be empty. */
