@@ -6,11 +6,11 @@ import { followCurve } from '../support/curve.ts';
 
 const full = process.env.MODE === 'full';
 
-/** With `short` of the runs below. On sm_75 f32 products round their operands to f16, so that its bound is that of bf16. */
+/** With `short` of the runs below. On sm_75 operands of f32 products are rounded to f16, to 11 bits where bf16 has 8. */
 const devices = [
   { architecture: [8, 0], dtype: 'f32', tolerance: 1e-4, short: 2 },
   { architecture: [8, 0], dtype: 'bf16', tolerance: 2e-2, short: 2 },
-  { architecture: [7, 5], dtype: 'f32', tolerance: 2e-2, short: 1 },
+  { architecture: [7, 5], dtype: 'f32', tolerance: 1e-3, short: 1 },
 ] as const;
 
 describe.each(devices)('peft’s curves on sm_$architecture in $dtype', ({ architecture, dtype, tolerance, short }) => {
