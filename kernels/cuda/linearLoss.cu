@@ -43,11 +43,12 @@ template <class T, class W> INLINE void widenChunk(const W *w, char *scratch, co
   if (i >= (i64)chunk.count * packets) return;
   i64 row = i / packets;
   i32 c = (i32)(i - row * packets) * 4;
-  Four from = Weight<W>{w, chunk.shape.V, chunk.C}.at(chunk.begin + row, c);
+  Weight<W> weight{w, chunk.shape.V, chunk.C};
+  Four from = weight.at(chunk.begin + row, c);
   Packet<T, 4> to;
 #pragma unroll
   for (int j = 0; j < 4; j++) to.at[j] = narrow<T>(from.at[j]);
-  store<4>(chunk.at<T>(scratch, chunk.widened) + row * chunk.C + c, to, chunk.C - c);
+  store<4>(chunk.at<T>(scratch, chunk.widened) + row * chunk.C + c, to, weight.left(c));
 }
 
 template <bool ASYNC, class T> INLINE void logits(const T *h, const T *w, char *scratch, const Chunk &chunk) {

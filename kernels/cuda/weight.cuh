@@ -149,10 +149,11 @@ template <class W> struct Weight {
   i32 rows, columns;
 
   INLINE Planes<W> planes() const { return {data, (i64)rows * columns}; }
-  /// Elements column … column + 3 of a row, column a multiple of 4; 0 beyond the row's end.
+  /// How many elements of a row there are from a column on, a multiple of 4, if fewer than 4.
+  INLINE i32 left(i32 column) const { return inBlocks<W> ? 4 : columns - column; }
+  /// Elements column … column + 3 of a row, column < columns a multiple of 4; 0 beyond the row's end.
   INLINE Four at(i64 row, i32 column) const {
     if constexpr (inBlocks<W>) {
-      if (column >= columns) return Four{};
       uint32_t c = column;
       return planes().at(row * ((uint32_t)columns / W::SIZE) + c / W::SIZE, c % W::SIZE);
     } else {
@@ -225,7 +226,7 @@ template <class T, class W, class From> INLINE void copyRows(T *y, Weight<W> x, 
 #pragma unroll
     for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(__int_as_float(0x7fc00000));
   }
-  store<4>(y + r * columns + c, out, columns - c);
+  store<4>(y + r * columns + c, out, x.left(c));
 }
 
 /// y = x, n elements, four a thread. Rows are whole blocks, so that all of them are one.
