@@ -30,6 +30,6 @@ test('tensor cores took bf16 heads of 64 and 128, and the vocabulary came in two
   expect(launched).toContain('attention_bf16_mma64');
   expect(launched).toContain('attention_bf16_mma128');
   expect(launched.filter((entry) => entry.endsWith('_carry'))).toHaveLength(
-    2 * 2 + 2 * (3 * 2 + 2 + weightDTypes.length),
+    2 * 2 + 2 * (3 * 2 + 2 + 2 * 2 + weightDTypes.length),
   );
 });

@@ -1,7 +1,7 @@
 import { attentionOverForests } from './attention.ts';
 import type { LargeCase } from './case.ts';
 import { largeLosses } from './losses.ts';
-import { deepProducts, fewRows, tileEdges } from './products.ts';
+import { columnEnds, deepProducts, fewRows, tileEdges } from './products.ts';
 import { rowEnds } from './rowEnds.ts';
 
 export type { LargeCase } from './case.ts';
@@ -12,6 +12,7 @@ export const largeCases = (): LargeCase[] => [
   ...largeLosses(),
   ...deepProducts(),
   ...tileEdges(),
+  ...columnEnds(),
   ...fewRows(),
   ...rowEnds(),
 ];

@@ -54,6 +54,7 @@ export function largeLosses(): LargeCase[] {
       sureCase('linearCrossEntropy', compute),
       lossCase('linearCrossEntropy', [5, 8, 4096 + 3], [0, 4095, 4, 4098], compute),
       lossCase('linearCrossEntropy', [3, 1030, 40], [0, 3, 2, 39], compute),
+      ...tiles(compute),
       lossCase('linearCrossEntropy', [3, 12, 9], many, compute),
       ...weightsOfTypes(compute),
       ...sureLogits(compute),
@@ -72,6 +73,22 @@ function weightsOfTypes(compute: 'f32' | 'bf16'): LargeCase[] {
   return weightDTypes.map((dtype) => {
     const { block } = dtypes[dtype];
     return lossCase('linearCrossEntropy', [1, block > 1 ? block : 10, 64], pairs, compute, { dtype });
+  });
+}
+
+/** More than a tile of each product, in whole packets and not: every logit is seen, and every row has a gradient. */
+function tiles(compute: 'f32' | 'bf16'): LargeCase[] {
+  const sizes: [number, number, number][] = [
+    [130, 136, 144],
+    [130, 139, 141],
+  ];
+  return sizes.flatMap(([R, C, V]) => {
+    const all = Array.from({ length: R * V }, (_, i) => [Math.floor(i / V), i % V]).flat();
+    const one = Array.from({ length: R }, (_, row) => [row, (7 * row) % V]).flat();
+    return [
+      lossCase('linearLogProbs', [R, C, V], all, compute, { dtype: compute }),
+      lossCase('linearCrossEntropy', [R, C, V], one, compute, { dtype: compute }),
+    ];
   });
 }
 

@@ -110,6 +110,15 @@ export function tileEdges(): LargeCase[] {
   return [...matmuls, ...linears];
 }
 
+/**
+ * Columns that end one, two or three behind every packet of four that a thread of a tile for tensor cores has, in all rows that
+ * it has, with operands in whole packets.
+ */
+export function columnEnds(): LargeCase[] {
+  const columns = [0, 8, 16, 24].flatMap((packet) => [1, 2, 3].map((more) => packet + more));
+  return columns.flatMap((N) => [linear, lora].map((make) => make('bf16', [64, N, 8])));
+}
+
 /** Every number of rows that a weight is multiplied with as it is stored, of every type, with a bias and without. */
 export function fewRows(): LargeCase[] {
   const rows = [1, 2, 3, 4, 5, 6, 7, 8];
