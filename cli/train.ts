@@ -18,7 +18,14 @@ import { profiled } from './profile.ts';
 import { RunFolder } from './runFolder.ts';
 import { loadModel, needModel, type OpenModel, openModel } from './session.ts';
 import { isDue, runSteps, type ValidationData } from './steps.ts';
-import { assertConsistent, runValues, type TrainValues, trainNames, withoutUnused } from './trainOptions.ts';
+import {
+  assertConsistent,
+  runValues,
+  type TrainValues,
+  trainNames,
+  warnOfUnused,
+  withoutUnused,
+} from './trainOptions.ts';
 import { verb } from './verb.ts';
 import { version } from './version.ts';
 
@@ -122,10 +129,11 @@ const digestOf = (examples: readonly Example[]): string =>
 async function openRun(
   run: RunFolder,
   o: TrainValues,
-  { training, prompt }: Prepared,
+  { training, prompt, labels }: Prepared,
   { reason }: Device,
 ): Promise<void> {
   const data = digestOf(training);
+  const kind = labels ? 'labelled' : 'completions';
   if (o.resume) {
     const recorded = (await readRecord(run.configPath)).data;
     if (recorded === data) return;
@@ -133,7 +141,7 @@ async function openRun(
   }
   const versions = { lorikeet: version, node: process.version, v8: process.versions.v8 };
   await run.create(
-    writeConfig(withoutUnused(o), { versions, device: reason, examples: training.length, data, prompt }),
+    writeConfig(withoutUnused(o, kind), { versions, device: reason, examples: training.length, data, prompt }),
   );
 }
 
@@ -151,6 +159,7 @@ export const train = verb({
     const model = needModel(asked.model);
     await using device = await openDevice(asked, out);
     const { data, held } = await readTraining(asked, out);
+    if (data.kind === 'completions') warnOfUnused(given, need(asked.data, 'data'), out);
     await using opened = await openModel(model, out);
     const prepared = prepare(data, held, asked, opened.tokenizer);
     const lengths = { maxLength: asked.maxLength, context: opened.checkpoint.config.maxPositionEmbeddings };

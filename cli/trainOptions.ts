@@ -1,6 +1,7 @@
 import { readAdapterSettings } from '../peft/adapter.ts';
 import { type TrainOptions, trainDefaults } from '../peft/train.ts';
 import { type Given, readConfig, resolve } from './config.ts';
+import type { DataSet } from './data.ts';
 import { usageError } from './exit.ts';
 import { common, dataOptions, flagName, type OptionName, promptOptions, type Values } from './options.ts';
 import type { Output } from './output.ts';
@@ -44,9 +45,18 @@ function methodDefaults({ method, preset }: { method: 'lora' | 'prompt'; preset?
 const unusedOptions = ({ adapter, method }: Pick<TrainValues, 'adapter' | 'method'>): readonly OptionName[] =>
   adapter !== undefined ? adapterOptions : methodOptions[method === 'lora' ? 'prompt' : 'lora'];
 
-/** The options that make the run what it is. */
-export function withoutUnused(o: TrainValues): Partial<TrainValues> {
-  const unused = unusedOptions(o);
+/** Options that make prompts of texts with labels. Prompts with completions are there already. */
+const labelledOptions: readonly OptionName[] = ['labels', 'prompt', 'instruction'];
+
+/** Says so where options are given that the data has no use for. */
+export function warnOfUnused(given: Given, path: string, out: Output): void {
+  for (const name of labelledOptions.filter((name) => given[name] !== undefined))
+    out.warn(`--${flagName(name)} has no effect: ${path} has prompts with completions`);
+}
+
+/** The options that make a run on such data what it is. */
+export function withoutUnused(o: TrainValues, kind: DataSet['kind']): Partial<TrainValues> {
+  const unused = [...unusedOptions(o), ...(kind === 'completions' ? labelledOptions : [])];
   return Object.fromEntries(Object.entries(o).filter(([name]) => !unused.includes(name as OptionName)));
 }
 

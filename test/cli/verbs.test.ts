@@ -138,8 +138,10 @@ describe('train', () => {
     );
     const pairs = lorikeet([
       ...['train', '--model', path('model'), '--data', completions, '--val', completions, '--out', path('pairs')],
-      ...['--epochs', '1', '--threads', '1', '--json'],
+      ...['--epochs', '1', '--threads', '1', '--json', '--prompt', 'llama2'],
     ]);
+    expect(pairs.stderr).toContain(`--prompt has no effect: ${completions} has prompts with completions`);
+    expect(parse(readFileSync(path('pairs', 'config.yaml'), 'utf8'))).not.toHaveProperty('prompt');
     expect(JSON.parse(pairs.stdout)).toMatchObject({ step: 1, val: { n: 3, loss: expect.any(Number) } });
     const record = (run: string) => JSON.parse(readFileSync(path(run, 'adapter', 'lorikeet.json'), 'utf8'));
     expect(record('pairs')).toMatchObject({ prompt: 'none', instruction: '' });
