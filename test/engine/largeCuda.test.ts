@@ -4,6 +4,7 @@ import { createCudaBackend } from '../../engine/backends/cuda.ts';
 import { weightDTypes } from '../../engine/dtype.ts';
 import { createReferenceBackend, scope, withBackend } from '../../engine/index.ts';
 import { seededGen } from '../support/gen.ts';
+import { packetEnds } from '../support/largeCases/case.ts';
 import { largeCases } from '../support/largeCases/index.ts';
 import { checkParity } from '../support/parity.ts';
 
@@ -30,6 +31,6 @@ test('tensor cores took bf16 heads of 64 and 128, and the vocabulary came in two
   expect(launched).toContain('attention_bf16_mma64');
   expect(launched).toContain('attention_bf16_mma128');
   expect(launched.filter((entry) => entry.endsWith('_carry'))).toHaveLength(
-    2 * 2 + 2 * (3 * 2 + 2 + 2 * 2 + weightDTypes.length),
+    2 * 2 + (2 * packetEnds.length + 4 * 2) + 2 * (3 * 2 + 2 + 2 * 2 + weightDTypes.length),
   );
 });

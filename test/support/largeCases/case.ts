@@ -15,3 +15,6 @@ export function opOf(name: string): AnyOp {
   if (!def) throw new Error(`no op ${name}`);
   return def;
 }
+
+/** Columns that end one, two or three behind every packet of four that a thread of a tile for tensor cores has. */
+export const packetEnds: readonly number[] = [0, 8, 16, 24].flatMap((packet) => [1, 2, 3].map((more) => packet + more));

@@ -1,7 +1,7 @@
 import { dtypes, type WeightDType, weightDTypes } from '../../../engine/dtype.ts';
 import type { Gen, Tensor } from '../../../engine/index.ts';
 import { host } from '../gradcheck.ts';
-import { type LargeCase, opOf } from './case.ts';
+import { type LargeCase, opOf, packetEnds } from './case.ts';
 
 /** `name` for h [R, C], W [V, C] of `dtype` and pairs (row, token); `change` has the values of h and W. */
 function lossCase(
@@ -49,6 +49,7 @@ export function largeLosses(): LargeCase[] {
   return [
     lossCase('linearLogProbs', chunks, border, 'f32'),
     sureCase('linearLogProbs', 'f32'),
+    ...columnEnds(),
     ...(['f32', 'bf16'] as const).flatMap((compute) => [
       lossCase('linearCrossEntropy', chunks, border, compute),
       sureCase('linearCrossEntropy', compute),
@@ -90,6 +91,32 @@ function tiles(compute: 'f32' | 'bf16'): LargeCase[] {
       lossCase('linearCrossEntropy', [R, C, V], one, compute, { dtype: compute }),
     ];
   });
+}
+
+/**
+ * `packetEnds` in all rows that a thread has: of the vocabulary, with operands in whole packets and every logit seen, and of the
+ * gradient, whose sums do not cancel. Of each packet one end is in a second chunk too, which weighs about as much as the first.
+ */
+function columnEnds(): LargeCase[] {
+  const R = 64;
+  // Targets are before those C tokens that are likely, from `likely` on.
+  const gradient = (C: number, likely: number): LargeCase => {
+    const V = likely + C;
+    const pairs = Array.from({ length: R }, (_, row) => [row, row % likely]).flat();
+    const change = (h: Float64Array, w: Float64Array): void => {
+      for (let row = 0; row < R; row++) h[row * C] = 2;
+      for (const [i, x] of w.entries()) w[i] = Math.abs(x);
+      for (let token = likely; token < V; token++) w[token * C] = 3;
+    };
+    return lossCase('linearCrossEntropy', [R, C, V], pairs, 'bf16', { dtype: 'bf16', change });
+  };
+  return [
+    ...packetEnds.flatMap((N) => {
+      const all = Array.from({ length: R * N }, (_, i) => [Math.floor(i / N), i % N]).flat();
+      return [lossCase('linearLogProbs', [R, 8, N], all, 'bf16', { dtype: 'bf16' }), gradient(N, 1)];
+    }),
+    ...[3, 10, 17, 27].map((C) => gradient(C, 4096)),
+  ];
 }
 
 function sureLogits(compute: 'f32' | 'bf16'): LargeCase[] {

@@ -1,6 +1,6 @@
 import { type DType, dtypes, weightDTypes } from '../../../engine/dtype.ts';
 import type { Gen, Shape, Tensor } from '../../../engine/index.ts';
-import { type LargeCase, opOf } from './case.ts';
+import { type LargeCase, opOf, packetEnds } from './case.ts';
 
 type Compute = LargeCase['compute'];
 type Sizes = [M: number, N: number, K: number];
@@ -110,13 +110,9 @@ export function tileEdges(): LargeCase[] {
   return [...matmuls, ...linears];
 }
 
-/**
- * Columns that end one, two or three behind every packet of four that a thread of a tile for tensor cores has, in all rows that
- * it has, with operands in whole packets.
- */
+/** `packetEnds`, in all rows that a thread has, with operands in whole packets. */
 export function columnEnds(): LargeCase[] {
-  const columns = [0, 8, 16, 24].flatMap((packet) => [1, 2, 3].map((more) => packet + more));
-  return columns.flatMap((N) => [linear, lora].map((make) => make('bf16', [64, N, 8])));
+  return packetEnds.flatMap((N) => [linear, lora].map((make) => make('bf16', [64, N, 8])));
 }
 
 /** Every number of rows that a weight is multiplied with as it is stored, of every type, with a bias and without. */
