@@ -20,6 +20,7 @@ import { loadModel, needModel, type OpenModel, openModel } from './session.ts';
 import { isDue, runSteps, type ValidationData } from './steps.ts';
 import {
   assertConsistent,
+  labelledOptions,
   runValues,
   type TrainValues,
   trainNames,
@@ -133,12 +134,12 @@ async function openRun(
   { reason }: Device,
 ): Promise<void> {
   const data = digestOf(training);
-  const kind = labels ? 'labelled' : 'completions';
   if (o.resume) {
     const recorded = (await readRecord(run.configPath)).data;
     if (recorded === data) return;
     throw usageError(`${o.data}: its training examples are not those that the run in ${run.path} began with`);
   }
+  const kind = labels ? 'labelled' : 'completions';
   const versions = { lorikeet: version, node: process.version, v8: process.versions.v8 };
   await run.create(
     writeConfig(withoutUnused(o, kind), { versions, device: reason, examples: training.length, data, prompt }),
@@ -159,7 +160,8 @@ export const train = verb({
     const model = needModel(asked.model);
     await using device = await openDevice(asked, out);
     const { data, held } = await readTraining(asked, out);
-    if (data.kind === 'completions') warnOfUnused(given, need(asked.data, 'data'), out);
+    if (data.kind === 'completions')
+      warnOfUnused(labelledOptions, given, `${asked.data} has prompts with completions`, out);
     await using opened = await openModel(model, out);
     const prepared = prepare(data, held, asked, opened.tokenizer);
     const lengths = { maxLength: asked.maxLength, context: opened.checkpoint.config.maxPositionEmbeddings };

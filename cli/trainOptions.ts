@@ -46,12 +46,12 @@ const unusedOptions = ({ adapter, method }: Pick<TrainValues, 'adapter' | 'metho
   adapter !== undefined ? adapterOptions : methodOptions[method === 'lora' ? 'prompt' : 'lora'];
 
 /** Options that make prompts of texts with labels. Prompts with completions are there already. */
-const labelledOptions: readonly OptionName[] = ['labels', 'prompt', 'instruction'];
+export const labelledOptions: readonly OptionName[] = ['labels', 'prompt', 'instruction'];
 
-/** Says so where options are given that the data has no use for. */
-export function warnOfUnused(given: Given, path: string, out: Output): void {
-  for (const name of labelledOptions.filter((name) => given[name] !== undefined))
-    out.warn(`--${flagName(name)} has no effect: ${path} has prompts with completions`);
+/** Says of each of these options that is given that it has no effect, and why. */
+export function warnOfUnused(unused: readonly OptionName[], given: Given, reason: string, out: Output): void {
+  for (const name of unused.filter((name) => given[name] !== undefined))
+    out.warn(`--${flagName(name)} has no effect: ${reason}`);
 }
 
 /** The options that make a run on such data what it is. */
@@ -99,8 +99,7 @@ export async function runValues(run: RunFolder, flags: Given, out: Output): Prom
   const record = await recordedOptions(adapter, ownNames, given, out);
   if (adapter !== undefined) record.method = (await readAdapterSettings(adapter)).method;
   const values = resolve(trainNames, given, record, methodDefaults(resolve(trainNames, given, record))) as TrainValues;
-  const unused = unusedOptions(values).filter((name) => given[name] !== undefined);
-  for (const name of unused) out.warn(`--${flagName(name)} has no effect: the method is ${values.method}`);
+  warnOfUnused(unusedOptions(values), given, `the method is ${values.method}`, out);
   return values;
 }
 
