@@ -6,11 +6,12 @@ import { spawnSync } from 'node:child_process';
 import { devNull } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createCudaBackend } from '../engine/backends/cuda.ts';
-import { byteLength, isQuantized, type WeightDType } from '../engine/dtype.ts';
+import { byteLength, type WeightDType } from '../engine/dtype.ts';
 import { execute } from '../engine/execute.ts';
 import { Forest, fromBytes, registry, scope, tensor, withBackend } from '../engine/index.ts';
 import type { AnyOp, BenchInput } from '../engine/op.ts';
 import { planArrays } from '../engine/segments.ts';
+import { gemvColumns } from '../kernels/cuda/linear.ts';
 import { openSimulator } from '../kernels/cuda/runtime/src/index.ts';
 import { compiler } from '../kernels/cuda/toolchain.mjs';
 import { type Counters, gpus, type Problem, type Resources, residentBlocks, roofline } from './ptxModel.ts';
@@ -83,7 +84,7 @@ function gemv(stored: WeightDType): Case {
         { shape: [N, K], dtype: stored },
       ],
     }),
-    blocks: ([, N]) => N / (isQuantized(stored) ? 16 : 4),
+    blocks: ([, N]) => N / gemvColumns(stored),
     steps: ([, , K]) => K / 1024,
     flops: ([M, N, K]) => 2 * M * N * K,
     bytes: ([M, N, K]) => 2 * M * (N + K) + byteLength(stored, [N, K]),

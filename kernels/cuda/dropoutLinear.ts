@@ -1,4 +1,4 @@
-import { inParts, type Product, partialBytes, tileOf, whole } from './gemm.ts';
+import { inParts, inTiles, type Product, partialBytes, tileOf } from './gemm.ts';
 import { type Call, computeTypes, type Family, type Kernel } from './table.ts';
 
 /** A product with few outputs, of which each sums many. */
@@ -23,7 +23,7 @@ export const dropoutLinear: Family = Object.fromEntries(
       `dropoutLinearGradInput_${type}`,
       {
         phases: ({ ints: [T, K, r], target }) => [
-          whole(`dropoutLinearGradInput_${type}`, { tile: tileOf(type, target), M: T, N: K, K: r }),
+          inTiles(`dropoutLinearGradInput_${type}`, { tile: tileOf(type, target), M: T, N: K, K: r }),
         ],
       },
     ],

@@ -23,10 +23,10 @@ export interface Product {
 export const blocks = ({ tile: { side }, M, N, batches = 1 }: Product): number =>
   batches * ceilDiv(M, side) * ceilDiv(N, side);
 
-/** A block for each tile. */
-export const whole = (entry: string, p: Product): Phase => ({
+/** A block for each tile and each part that the sums are cut into. */
+export const inTiles = (entry: string, p: Product, parts = 1): Phase => ({
   entry,
-  grid: [blocks(p), 1, 1],
+  grid: [blocks(p), parts, 1],
   block: [p.tile.threads, 1, 1],
 });
 
@@ -62,7 +62,6 @@ export function inParts(
   [total, totalInts]: readonly [string, readonly number[]],
 ): Phase[] {
   const { chunk, parts } = cut(p);
-  const sums = whole(entry, p);
-  const first: Phase = { ...sums, grid: [sums.grid[0], parts, 1], ints: [...ints, chunk] };
+  const first: Phase = { ...inTiles(entry, p, parts), ints: [...ints, chunk] };
   return parts > 1 ? [first, threads(total, p.M * ceilDiv(p.N, 4), [...totalInts, parts])] : [first];
 }

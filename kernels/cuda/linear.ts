@@ -1,4 +1,4 @@
-import { inParts, type Product, partialBytes, suffixOf, tileOf, whole } from './gemm.ts';
+import { inParts, inTiles, type Product, partialBytes, suffixOf, tileOf } from './gemm.ts';
 import {
   type Call,
   type Compute,
@@ -14,8 +14,11 @@ import { inBlocks } from './weight.ts';
 
 /** Rows up to which a product reads the weight as it is stored. */
 const GEMV_ROWS = 8;
-/** Four warps' columns: linear.cu's `columnsOf`. */
-const gemvColumns = (W: string): number => (inBlocks(W) ? 16 : 4);
+/**
+ * Columns of a block, which is four warps: linear.cu's `columnsOf`.
+ * @internal
+ */
+export const gemvColumns = (W: string): number => (inBlocks(W) ? 16 : 4);
 
 const elements = ({ ints: [, N, K] }: Call): number => N * K;
 /** Bytes of the weight in the activations' type, which it is widened to where it has another one. */
@@ -67,7 +70,7 @@ const add = (T: Compute): Kernel => ({
   phases: (call, alignment) => {
     const [M, N, K] = call.ints;
     const entry = `linearAdd_${T}${suffixOf(T, alignment, K)}`;
-    return [...widen('linearAdd', T, 'f32', call), whole(entry, { tile: tileOf(T, call.target), M, N, K })];
+    return [...widen('linearAdd', T, 'f32', call), inTiles(entry, { tile: tileOf(T, call.target), M, N, K })];
   },
 });
 

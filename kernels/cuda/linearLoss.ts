@@ -1,4 +1,4 @@
-import { blocks, onTensorCores, plain, suffixOf, whole } from './gemm.ts';
+import { blocks, inTiles, onTensorCores, plain, suffixOf } from './gemm.ts';
 import {
   type Call,
   type Compute,
@@ -55,8 +55,7 @@ function linearLogProbs(op: string, compute: Compute, weight: string): Kernel {
       const own = [...call.ints, begin, count, ...ints];
       const product = (what: string, N: number, K: number, parts: number, ...columns: number[]): Phase => {
         const entry = `${op}_${compute}_${what}${suffixOf(compute, alignment, ...columns)}`;
-        const phase = whole(entry, { tile, M: R, N, K });
-        return { ...phase, grid: [phase.grid[0], parts, 1], ints: own };
+        return { ...inTiles(entry, { tile, M: R, N, K }, parts), ints: own };
       };
       const carry = grad ? `${op}_${compute}_carry` : `${op}_carry`;
       return [
