@@ -13,8 +13,10 @@ export interface Verdict {
 const BUDGET = 150;
 /** Milliseconds at the start that belong to the multiply-adds alone. */
 const WARM_UP = 15;
-/** Floating-point operations of one measurement: 10 to 30 µs, less than the system takes a processor away for. */
-const OPERATIONS = 1600 * 768;
+/** Floating-point operations of a turn of `run_multiply_adds`, two for each. */
+const TURN = 2 * 384;
+/** Of one measurement: 10 to 30 µs, less than the system takes a processor away for. */
+const OPERATIONS = 1600 * TURN;
 
 const ROWS = 6;
 const [NARROW, WIDE] = [8, 16];
@@ -84,7 +86,7 @@ function drive(kernels: Probed, memory: Float32Array): Verdict {
     return operations / 1e6 / (performance.now() - begin);
   };
   const multiplyAdds = (): number =>
-    gflops(OPERATIONS, () => kernels.run_multiply_adds(OPERATIONS / 768, memory.byteOffset));
+    gflops(OPERATIONS, () => kernels.run_multiply_adds(OPERATIONS / TURN, memory.byteOffset));
   const tileRate = (tile: Tile): number => {
     const operations = 2 * tile.rows * WIDE * DEPTH;
     const turns = Math.ceil(OPERATIONS / operations);
