@@ -77,6 +77,10 @@ function weightsOfTypes(compute: 'f32' | 'bf16'): LargeCase[] {
   });
 }
 
+/** Pairs of every row with every token. */
+const everyLogit = (R: number, V: number): number[] =>
+  Array.from({ length: R * V }, (_, i) => [Math.floor(i / V), i % V]).flat();
+
 /** More than a tile of each product, in whole packets and not: every logit is seen, and every row has a gradient. */
 function tiles(compute: 'f32' | 'bf16'): LargeCase[] {
   const sizes: [number, number, number][] = [
@@ -84,10 +88,9 @@ function tiles(compute: 'f32' | 'bf16'): LargeCase[] {
     [130, 139, 141],
   ];
   return sizes.flatMap(([R, C, V]) => {
-    const all = Array.from({ length: R * V }, (_, i) => [Math.floor(i / V), i % V]).flat();
     const one = Array.from({ length: R }, (_, row) => [row, (7 * row) % V]).flat();
     return [
-      lossCase('linearLogProbs', [R, C, V], all, compute, { dtype: compute }),
+      lossCase('linearLogProbs', [R, C, V], everyLogit(R, V), compute, { dtype: compute }),
       lossCase('linearCrossEntropy', [R, C, V], one, compute, { dtype: compute }),
     ];
   });
@@ -111,10 +114,10 @@ function columnEnds(): LargeCase[] {
     return lossCase('linearCrossEntropy', [R, C, V], pairs, 'bf16', { dtype: 'bf16', change });
   };
   return [
-    ...packetEnds.flatMap((N) => {
-      const all = Array.from({ length: R * N }, (_, i) => [Math.floor(i / N), i % N]).flat();
-      return [lossCase('linearLogProbs', [R, 8, N], all, 'bf16', { dtype: 'bf16' }), gradient(N, 1)];
-    }),
+    ...packetEnds.flatMap((N) => [
+      lossCase('linearLogProbs', [R, 8, N], everyLogit(R, N), 'bf16', { dtype: 'bf16' }),
+      gradient(N, 1),
+    ]),
     ...[3, 10, 17, 27].map((C) => gradient(C, 4096)),
   ];
 }
