@@ -82,7 +82,7 @@ async function cudaFinding(): Promise<Finding> {
     await using device = await openCuda('cuda');
     return { name: 'CUDA', found: device.reason, ok: true };
   } catch (error) {
-    return { name: 'CUDA', found: `no: ${(error as Error).message}`, ok: false };
+    return { name: 'CUDA', found: (error as Error).message, ok: false };
   }
 }
 
@@ -97,8 +97,10 @@ const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 export const doctor = verb({
   name: 'doctor',
   summary: 'what this machine can run: Node, WebAssembly features, threads, CUDA',
+  details: 'Exit status 0: the GPU and the CPU can be used; 6: the CPU alone; 1: neither.',
   options: ['threads', 'config', 'json'],
   async run({ threads }, { out }) {
+    const cuda = await cudaFinding();
     const findings: Finding[] = [
       { name: 'lorikeet', found: version, ok: true },
       { name: 'node', found: `${process.version}, V8 ${process.versions.v8}`, ok: true },
@@ -109,7 +111,7 @@ export const doctor = verb({
         return { name, found: ok ? 'yes' : 'no', ok, needed: name.startsWith('SIMD') };
       }),
       ...(await wasmFindings(threads)),
-      await cudaFinding(),
+      cuda,
     ];
     const width = Math.max(...findings.map(({ name }) => name.length));
     for (const { name, found, ok } of findings) out.line(`${ok ? '✓' : '✗'} ${name.padEnd(width)}  ${found}`);
@@ -117,5 +119,10 @@ export const doctor = verb({
     const missing = findings.filter(({ ok, needed }) => needed && !ok);
     if (missing.length > 0)
       throw new CliError('goal', `this machine cannot run Lorikeet: ${missing.map(({ name }) => name).join(', ')}`);
+    if (!cuda.ok)
+      throw new CliError(
+        'device',
+        'no GPU can be used (CUDA, above, says why); on the CPU (--device wasm) everything works',
+      );
   },
 });

@@ -9,6 +9,7 @@ const { path } = workFolder();
 /** Hides the GPUs of a machine that has some. */
 const none = { variables: { CUDA_VISIBLE_DEVICES: '' } };
 const reason = /(no NVIDIA driver found: tried .*|the NVIDIA driver .* shows no device to this process.*)/.source;
+const cpuAlone = 'lorikeet: no GPU can be used (CUDA, above, says why); on the CPU (--device wasm) everything works\n';
 const nothingThere = ['--model', 'no-model', '--data', 'no-data.jsonl', '--threads', '1'];
 
 describe('no GPU', () => {
@@ -28,10 +29,11 @@ describe('no GPU', () => {
     expect(stderr).toMatch(/^lorikeet: .*no-data\.jsonl: no such file/);
   });
 
-  it('doctor says so and goes on', () => {
-    const { code, stdout } = lorikeet(['doctor', '--threads', '1'], none);
-    expect(stdout).toMatch(new RegExp(`✗ CUDA +no: ${reason}\\n`));
-    expect(code).toBe(0);
+  it('doctor says so, and that the CPU will do', () => {
+    const { code, stdout, stderr } = lorikeet(['doctor', '--threads', '1'], none);
+    expect(stdout).toMatch(new RegExp(`✗ CUDA +${reason}\\n`));
+    expect(stdout).toMatch(/✓ kernels +\w+ build, \d+ kernels/);
+    expect({ code, stderr }).toEqual({ code: 6, stderr: cpuAlone });
   });
 
   it('--compute bfloat16 is refused where the device does not compute in it', () => {
@@ -78,9 +80,9 @@ describe.skipIf(compiler === undefined || process.platform !== 'linux')('a drive
   });
 
   it('doctor finds it', () => {
-    const { code, stdout } = run('doctor', '--threads', '1');
+    const { code, stdout, stderr } = run('doctor', '--threads', '1');
     expect(stdout).toMatch(/✓ CUDA +cuda:0, Stub 0 \(sm_\d+, [\d.]+ GiB free\)\n/);
-    expect(code).toBe(0);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   });
 
   it.each([
@@ -101,10 +103,8 @@ describe.skipIf(compiler === undefined || process.platform !== 'linux')('a drive
   it('doctor and --device auto say why an old driver does not serve', () => {
     const old = { STUB_VERSION: '10020' };
     const doctor = runOn(old, 'doctor', '--threads', '1');
-    expect(doctor.stdout).toMatch(
-      /✗ CUDA +no: the NVIDIA driver .* is for CUDA 10\.2; CUDA 11\.0 or newer is needed\n/,
-    );
-    expect(doctor.code).toBe(0);
+    expect(doctor.stdout).toMatch(/✗ CUDA +the NVIDIA driver .* is for CUDA 10\.2; CUDA 11\.0 or newer is needed\n/);
+    expect([doctor.code, doctor.stderr]).toEqual([6, cpuAlone]);
     const { stdout } = runOn(old, 'eval', ...nothingThere);
     expect(stdout).toMatch(/^device: wasm, .*; no CUDA: the NVIDIA driver .* CUDA 11\.0 or newer is needed\n/);
   });
