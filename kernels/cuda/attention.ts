@@ -1,4 +1,14 @@
-import { type Call, ceilDiv, computeTypes, each, type Family, type Kernel, type Phase, threads } from './table.ts';
+import {
+  type Call,
+  ceilDiv,
+  computeTypes,
+  each,
+  type Family,
+  type Kernel,
+  type Phase,
+  single,
+  threads,
+} from './table.ts';
 
 /** Constants of attention.cu, and TILE of attention.cuh. */
 const [ROWS, WARPS, STREAM, TILE, MAX_D] = [16, 4, 32, 32, 128];
@@ -11,8 +21,8 @@ function tiled(entry: string, { ints: [, , D, , , , tiles] }: Call, heads: numbe
   return { entry, grid: [tiles * (TILE / ROWS), heads, 1], block: [32 * WARPS, 1, 1], sharedBytes: 4 * floats };
 }
 
-/** Constants of attentionMma.cuh and attentionMmaGrad.cuh; rows streamed at a time. */
-const MMA = { TILES: 4, THREADS: 256, steps: { forward: 64, 64: 32, 128: 16 } };
+/** Constants of attentionMma.cuh and attentionMmaGrad.cuh; rows streamed at a time, by D. */
+const MMA = { TILES: 4, THREADS: 256, forwardSteps: { 64: 64, 128: 64 }, gradSteps: { 64: 32, 128: 16 } };
 
 /** Widths that bf16 takes on tensor cores. */
 const onTensorCores = (name: string, D: number): D is 64 | 128 => name.endsWith('_bf16') && (D === 64 || D === 128);
@@ -23,19 +33,12 @@ function mma(name: string, { ints: [, , D, , , , tiles] }: Call, heads: number, 
   return { entry: `${name}_mma${D}`, grid, block: [MMA.THREADS, 1, 1], sharedBytes: 2 * 2 * step * D * 2 + own };
 }
 
-const forward = (name: string): Kernel => ({
-  phases: (call) => {
+/** Blocks of queries: the forward pass, and the gradient for q. */
+const byQueries = (steps: typeof MMA.gradSteps): ((name: string) => Kernel) =>
+  single((name, call) => {
     const [, H, D] = call.ints;
-    return [onTensorCores(name, D) ? mma(name, call, H, MMA.steps.forward) : tiled(name, call, H, 1)];
-  },
-});
-
-const gradQuery = (name: string): Kernel => ({
-  phases: (call) => {
-    const [, H, D] = call.ints;
-    return [onTensorCores(name, D) ? mma(name, call, H, MMA.steps[D]) : tiled(name, call, H, 1)];
-  },
-});
+    return onTensorCores(name, D) ? mma(name, call, H, steps[D]) : tiled(name, call, H, 1);
+  });
 
 const gradKeyValue = (name: string): Kernel => ({
   // δ [Tq, H]
@@ -47,13 +50,15 @@ const gradKeyValue = (name: string): Kernel => ({
     return [
       threads(`${name}_delta`, 32 * Tq * H),
       threads(`${name}_rest`, 2 * (Tk - keys) * KVH * D),
-      onTensorCores(name, D) ? mma(name, call, KVH, MMA.steps[D], own(MMA.steps[D])) : tiled(name, call, KVH, 2),
+      onTensorCores(name, D)
+        ? mma(name, call, KVH, MMA.gradSteps[D], own(MMA.gradSteps[D]))
+        : tiled(name, call, KVH, 2),
     ];
   },
 });
 
 export const attention: Family = {
-  ...each(['attention'], computeTypes, forward),
-  ...each(['attentionGradQuery'], computeTypes, gradQuery),
+  ...each(['attention'], computeTypes, byQueries(MMA.forwardSteps)),
+  ...each(['attentionGradQuery'], computeTypes, byQueries(MMA.gradSteps)),
   ...each(['attentionGradKeyValue'], computeTypes, gradKeyValue),
 };

@@ -26,6 +26,8 @@ struct f16 {
 #define COMPUTE_TYPES(KERNEL, ...) KERNEL(f32, __VA_ARGS__)
 #endif
 
+#define NOT_A_NUMBER __int_as_float(0x7fc00000)
+
 // Conversions
 
 INLINE f32 widen(f32 x) { return x; }

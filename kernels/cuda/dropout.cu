@@ -1,8 +1,6 @@
-// Dropout masks, a pure function of seed, step, module, owner, position and feature, and their application. A mask has a bit
-// for each element, ⌈columns/32⌉ words a row: bit c mod 32 of word ⌊c/32⌋ is 1 where element c is kept.
-#include "common.cuh"
-
-INLINE i32 maskWords(i32 columns) { return (columns + 31) / 32; }
+// Dropout masks, a pure function of seed, step, module, owner, position and feature, and their application.
+#include "flat.cuh"
+#include "mask.cuh"
 
 /// Philox4x32-10 (Salmon et al., SC 2011; engine/random.ts): four random words of a counter and a key.
 INLINE uint4 philox(uint4 x, uint2 key) {
@@ -39,16 +37,13 @@ ENTRY(256) dropoutMask_i32(uint32_t *mask, const uint32_t *rng, const uint32_t *
 /// y = m⊙x·scale, four neighbours a thread.
 template <class T> INLINE void dropout(T *y, const T *x, const uint32_t *mask, i32 rows, i32 C, f32 scale) {
   constexpr int N = 4;
-  i32 perRow = (C + N - 1) / N;
-  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= (i64)rows * perRow) return;
-  i64 t = i / perRow;
-  i32 c = (i32)(i - t * perRow) * N, count = min(N, C - c);
-  Packet<T, N> in = load<N>(x + t * C + c, count), out;
-  uint32_t bits = mask[t * maskWords(C) + c / 32] >> c % 32;
+  rowRun<N>(rows, C, [&](i64 t, i32 c, i32 count) {
+    Packet<T, N> in = load<N>(x + t * C + c, count), out;
+    uint32_t bits = maskBits(mask, C, t, c);
 #pragma unroll
-  for (int j = 0; j < N; j++) out.at[j] = narrow<T>(bits >> j & 1 ? widen(in.at[j]) * scale : 0);
-  store<N>(y + t * C + c, out, count);
+    for (int j = 0; j < N; j++) out.at[j] = narrow<T>(bits >> j & 1 ? widen(in.at[j]) * scale : 0);
+    store<N>(y + t * C + c, out, count);
+  });
 }
 
 #define DROPOUT(T, _)                                                                                                  \

@@ -1,15 +1,16 @@
 // y = s·(m⊙x)·Aᵀ and its gradients for x and A, for x [T, K] and A f32 [r, K]: the products that LoRA begins with. The mask is
 // applied where x is read or written.
+#include "mask.cuh"
 #include "mma.cuh"
 
-/// m: a bit an element, rows of whole words.
+/// m
 struct Mask {
   const uint32_t *words;
   i32 columns;
 
   /// x where the mask has a 1, else 0, for four neighbours of a row.
   INLINE Four apply(const Four &x, i32 row, i32 column) const {
-    uint32_t bits = words[row * (i64)((columns + 31) / 32) + column / 32] >> column % 32;
+    uint32_t bits = maskBits(words, columns, row, column);
     return four([&](int j) { return bits >> j & 1 ? x.at[j] : 0; });
   }
 };

@@ -38,17 +38,8 @@ struct Chunk {
 };
 
 template <class T, class W> INLINE void widenChunk(const W *w, char *scratch, const Chunk &chunk) {
-  i32 packets = (chunk.C + 3) / 4;
-  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= (i64)chunk.count * packets) return;
-  i64 row = i / packets;
-  i32 c = (i32)(i - row * packets) * 4;
-  Weight<W> weight{w, chunk.shape.V, chunk.C};
-  Four from = weight.at(chunk.begin + row, c);
-  Packet<T, 4> to;
-#pragma unroll
-  for (int j = 0; j < 4; j++) to.at[j] = narrow<T>(from.at[j]);
-  store<4>(chunk.at<T>(scratch, chunk.widened) + row * chunk.C + c, to, weight.left(c));
+  copyRows(chunk.at<T>(scratch, chunk.widened), Weight<W>{w, chunk.shape.V, chunk.C}, chunk.count,
+           [=](i64 r) { return (uint64_t)(chunk.begin + r); });
 }
 
 template <bool ASYNC, class T> INLINE void logits(const T *h, const T *w, char *scratch, const Chunk &chunk) {

@@ -3,8 +3,6 @@
 #pragma once
 #include "common.cuh"
 
-#define NOT_A_NUMBER __int_as_float(0x7fc00000)
-
 /// The first ints of every launch.
 struct Targets {
   i32 R, V, n, columns;

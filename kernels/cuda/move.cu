@@ -1,16 +1,14 @@
 // Kernels that move elements, as bits: rows of a matrix into another, two axes exchanged, broadcast copies, cache appends.
 #include "broadcast.cuh"
+#include "flat.cuh"
 
 /// y[r, begin + j] = x[r, from + j] for j below `length`, four neighbours a thread.
 template <class T>
 INLINE void copyRows(T *y, const T *x, i32 rows, i32 length, i64 yRow, i64 begin, i64 row, i64 from) {
   constexpr int N = 4;
-  i32 perRow = (length + N - 1) / N;
-  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= (i64)rows * perRow) return;
-  i64 r = i / perRow;
-  i32 j = (i32)(i - r * perRow) * N, count = min(N, length - j);
-  store<N>(y + r * yRow + begin + j, load<N>(x + r * row + from + j, count), count);
+  rowRun<N>(rows, length, [&](i64 r, i32 j, i32 count) {
+    store<N>(y + r * yRow + begin + j, load<N>(x + r * row + from + j, count), count);
+  });
 }
 
 #define COPY_ROWS(T, _)                                                                                                \

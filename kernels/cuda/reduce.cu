@@ -1,24 +1,13 @@
 // Sums over the axes along which a tensor was broadcast. An output is the sum of its R elements of x, cut into pieces of
 // `chunk` elements: piece by piece into partial sums [pieces, size], which a second phase adds in order.
-#include "common.cuh"
+#include "broadcast.cuh"
 
-constexpr int MAX_AXES = 6;
-/// Some axes of x, as table.ts packs them: the last `rank` places are used.
-struct Axes {
-  i32 rank;
-  i32 extents[MAX_AXES];
-  i32 strides[MAX_AXES];
-
+/// Some axes of x: where its element is for each combination of their indices.
+struct Axes : Broadcast<1> {
   INLINE i64 offset(uint32_t i) const {
-    i64 at = 0;
-#pragma unroll
-    for (int axis = MAX_AXES - 1; axis >= 0; axis--) {
-      if (axis < MAX_AXES - rank) break;
-      uint32_t extent = extents[axis];
-      at += (i64)(i % extent) * strides[axis];
-      i /= extent;
-    }
-    return at;
+    i64 at[1];
+    offsets(i, at);
+    return at[0];
   }
 };
 

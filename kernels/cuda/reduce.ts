@@ -1,4 +1,4 @@
-import { type Call, ceilDiv, computeTypes, each, type Family, type Kernel, rightAligned, threads } from './table.ts';
+import { type Call, ceilDiv, computeTypes, each, type Family, type Kernel, packBroadcast, threads } from './table.ts';
 
 /** Threads that many outputs have anyway need no more pieces than this. */
 const MAX_PIECES = 256;
@@ -20,17 +20,11 @@ function plan({ ints: [size, rank, ...rest] }: Call) {
   const R = axes.summed.reduce((n, { extent }) => n * extent, 1);
   const rows = rest[2 * rank - 1] === 0;
   const chunk = Math.max(rows ? 1024 : 64, ceilDiv(R, MAX_PIECES));
-  const pack = (list: Axis[]): number[] => [
-    list.length,
-    ...rightAligned(
+  const pack = (list: Axis[]): number[] =>
+    packBroadcast(
       list.map((a) => a.extent),
-      1,
-    ),
-    ...rightAligned(
       list.map((a) => a.stride),
-      0,
-    ),
-  ];
+    );
   const pieces = Math.max(1, ceilDiv(R, chunk));
   return { size, rows, pieces, ints: [size, R, chunk, ...pack(axes.kept), ...pack(axes.summed)] };
 }

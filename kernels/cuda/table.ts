@@ -76,23 +76,28 @@ export const rowwise: (name: string) => Kernel = single((name, { ints: [rows, co
     : { entry: `${name}_block`, grid: [rows, 1, 1], block: [128, 1, 1] },
 );
 
-/** MAX_RANK of broadcast.cuh, MAX_AXES of reduce.cu. */
+/** MAX_RANK of broadcast.cuh. */
 const MAX_RANK = 6;
 
 /** Values in the last places of an array of MAX_RANK. @throws RangeError when there are more */
-export function rightAligned(values: readonly number[], filler: number): number[] {
+function rightAligned(values: readonly number[], filler: number): number[] {
   if (values.length > MAX_RANK) {
     throw new RangeError(`${values.length} axes that cannot be joined: CUDA kernels take up to ${MAX_RANK}`);
   }
   return [...new Array<number>(MAX_RANK - values.length).fill(filler), ...values];
 }
 
-/** broadcast.cuh's `Broadcast` from an op's ints: rank, extents, each input's strides. */
-function packBroadcast([rank, ...rest]: readonly number[]): number[] {
-  const arrays = Array.from({ length: rest.length / rank }, (_, k) => rest.slice(k * rank, (k + 1) * rank));
-  return [rank, ...arrays.flatMap((values, k) => rightAligned(values, k === 0 ? 1 : 0))];
-}
+/** broadcast.cuh's `Broadcast`, from each input's strides. */
+export const packBroadcast = (extents: readonly number[], ...strides: (readonly number[])[]): number[] => [
+  extents.length,
+  ...rightAligned(extents, 1),
+  ...strides.flatMap((own) => rightAligned(own, 0)),
+];
 
-/** A broadcast kernel whose threads have `run` elements each. */
+/** A broadcast kernel whose threads have `run` elements each. ints: rank, extents, each input's strides */
 export const broadcast = (run: number): ((name: string) => Kernel) =>
-  single((name, { ints, work }) => threads(name, ceilDiv(work[0], run), packBroadcast(ints)));
+  single((name, { ints: [rank, ...rest], work }) => {
+    const arrays = Array.from({ length: rest.length / rank }, (_, k) => rest.slice(k * rank, (k + 1) * rank));
+    const [extents, ...strides] = arrays;
+    return threads(name, ceilDiv(work[0], run), packBroadcast(extents, ...strides));
+  });

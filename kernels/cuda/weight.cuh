@@ -3,7 +3,7 @@
 // plane's entries are aligned to their size or to 16 bytes, since planes of larger entries come first: a run of 16 bytes of quants
 // is one access, and so is a block's scale with its minimum. Where a plane begins follows from the number of blocks.
 #pragma once
-#include "common.cuh"
+#include "flat.cuh"
 
 /// Blocks of SIZE elements. Two elements that share a byte of quants are APART from each other (0: each has its own byte); behind
 /// the plane of quants come those of HIGH bytes and of SCALES bytes a block.
@@ -209,24 +209,22 @@ template <class W> struct Run<W, true> {
   }
 };
 
-/// y[r, c … c + 3] = x[from(r), c … c + 3] for a thread of rows × ⌈columns/4⌉; NaN where `from` is negative.
+/// y[r, c … c + 3] = x[from(r), c … c + 3] for a thread of rows × ⌈columns/4⌉; NaN where `from` is negative, as an unsigned
+/// one never is.
 template <class T, class W, class From> INLINE void copyRows(T *y, Weight<W> x, i32 rows, From from) {
-  i32 columns = x.columns, perRow = (columns + 3) / 4;
-  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= (i64)rows * perRow) return;
-  i64 r = i / perRow;
-  i32 c = (i32)(i - r * perRow) * 4;
-  i64 source = from(r);
-  Packet<T, 4> out;
-  if (source >= 0) {
-    Four in = x.at(source, c);
+  rowRun<4>(rows, x.columns, [&](i64 r, i32 c, i32) {
+    auto source = from(r);
+    Packet<T, 4> out;
+    if (source >= 0) {
+      Four in = x.at(source, c);
 #pragma unroll
-    for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(in.at[j]);
-  } else {
+      for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(in.at[j]);
+    } else {
 #pragma unroll
-    for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(__int_as_float(0x7fc00000));
-  }
-  store<4>(y + r * columns + c, out, x.left(c));
+      for (int j = 0; j < 4; j++) out.at[j] = narrow<T>(NOT_A_NUMBER);
+    }
+    store<4>(y + r * x.columns + c, out, x.left(c));
+  });
 }
 
 /// y = x, n elements, four a thread. Rows are whole blocks, so that all of them are one.
