@@ -35,13 +35,11 @@ template <> struct TileFor<f32> {
 };
 
 typedef f16 Half;
-/// Numbers beyond f16's range become its largest ones: a model's few outliers then lose some size, where an infinity would lose
-/// their row and all that follows from it. Infinities and NaN stay what they are, since they tell that a training diverges.
-/// Below 2^-14 numbers lose precision, and to 2^-25 they become 0.
-INLINE Half toHalf(f32 x) {
-  constexpr f32 LARGEST = 65504;
-  return narrow<f16>(isfinite(x) ? fminf(fmaxf(x, -LARGEST), LARGEST) : x);
-}
+constexpr f32 LARGEST_HALF = 65504;
+/// Of right operands. Numbers beyond f16's range become its largest ones: a model's few outliers then lose some size, where an
+/// infinity would lose their column and all that follows from it. Infinities and NaN stay what they are, since they tell that a
+/// training diverges. Below 2^-14 numbers lose precision, and to 2^-25 they become 0.
+INLINE Half toHalf(f32 x) { return narrow<f16>(isfinite(x) ? fminf(fmaxf(x, -LARGEST_HALF), LARGEST_HALF) : x); }
 
 /// The same in two steps of 8: registers of a fragment 16 deep are those of two 8 deep.
 INLINE void multiplyAdd(f32 (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
@@ -163,10 +161,71 @@ template <bool kInRows> struct MmaOperand<kInRows, true, Stored<bf16>> {
   INLINE void put(uint8_t *) const {}
 };
 
+#if SM < 80
+/// 1/x of a power of two, neither of them denormal.
+INLINE f32 inverse(f32 x) { return __uint_as_float((254 << 23) - __float_as_uint(x)); }
+
+/// The left operand on sm_75, which is the gradient where there is one: f16 would keep few digits of most, or none. Numbers are
+/// multiplied by a power of two, and so are the sums, until they are finished, which is exact. It follows the largest number that
+/// the block has met: what is at least 2^-28 of that keeps 11 bits, below 2^-39 of it all may become 0.
+template <bool kInRows, class Source> struct ScaledOperand {
+  typedef MmaShared<kInRows> Shared;
+  Source source;
+  i32 first, k;
+  Four fetched[4];
+  /// So large that the first number that matters asks for another one.
+  f32 scale = 0x1p100f;
+
+  INLINE ScaledOperand(const Source &source, i32 first, i32 k) : source(source), first(first), k(k) {}
+
+  INLINE void fetch(uint32_t, i32) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      int2 at = Shared::place(threadIdx.x + i / 2 * 256);
+      i32 row = (kInRows ? first : k) + at.x, column = (kInRows ? k : first) + at.y;
+      fetched[i] = source.at(row, column + i % 2 * 4);
+    }
+    k += 32;
+  }
+  INLINE void put(uint8_t *shared) const {
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      int2 at = Shared::place(threadIdx.x + i * 256);
+      Packet<Half, 8> halves;
+#pragma unroll
+      for (int j = 0; j < 8; j++) halves.at[j] = narrow<Half>(scale * fetched[2 * i + j / 4].at[j % 4]);
+      *reinterpret_cast<uint4 *>(shared + Shared::offset(at.x, at.y)) = *reinterpret_cast<const uint4 *>(&halves);
+    }
+  }
+  /// Of the finite numbers that this thread has fetched.
+  INLINE f32 largest() const {
+    f32 y = 0;
+#pragma unroll
+    for (int i = 0; i < 16; i++) {
+      f32 x = fabsf(fetched[i / 4].at[i % 4]);
+      y = fmaxf(y, isinf(x) ? 0 : x);
+    }
+    return y;
+  }
+  INLINE bool exceeds() const { return scale * largest() > LARGEST_HALF; }
+  /// By all threads of a block where a number exceeds: the scale that takes the largest one to [2^14, 2^15), so that few tiles ask
+  /// for another. The result is what the sums so far are to be multiplied by.
+  INLINE f32 rescale() {
+    f32 before = scale;
+    uint32_t exponent = __float_as_uint(blockReduce<Max, MmaTile::THREADS>(largest())) >> 23;
+    scale = __uint_as_float((2 * 127 + 14 - exponent) << 23);
+    return scale * inverse(before);
+  }
+};
+template <bool kInRows, bool, class Source> using LeftOperand = ScaledOperand<kInRows, Source>;
+#else
+template <bool kInRows, bool ASYNC, class Source> using LeftOperand = MmaOperand<kInRows, ASYNC, Source>;
+#endif
+
 /// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at multiples of 16 bytes, with a multiple of 8 columns.
 template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish>
 INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
-  typedef MmaOperand<aKInRows, ASYNC, A> Left;
+  typedef LeftOperand<aKInRows, ASYNC, A> Left;
   typedef MmaOperand<bKInRows, ASYNC, B> Right;
   // One stage is computed from while others are filled: in the background two, else one from registers.
   constexpr int DEPTH = 32, STAGES = ASYNC ? 3 : 2, HALF = Left::Shared::BYTES, STAGE = 2 * HALF, LAST = (STAGES - 1) * STAGE;
@@ -202,7 +261,14 @@ INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish fi
     int before = stage == 0 ? LAST : stage - STAGE;
     // The next tile is there, and nobody reads the one before this any more, whose place is filled now.
     if (ASYNC) waitForCopies<STAGES - 2>();
-    __syncthreads();
+    if constexpr (SM >= 80) __syncthreads();
+    else if (__syncthreads_or(left.exceeds())) {
+      f32 factor = left.rescale();
+#pragma unroll
+      for (int i = 0; i < 64; i++) sums[i / 16][i / 4 % 4][i % 4] *= factor;
+      left.put(shared + stage);
+      __syncthreads();
+    }
     fetch(before, k - (STAGES - 1) * DEPTH);
 #pragma unroll
     for (int kk = 0; kk < DEPTH; kk += 16) {
@@ -233,6 +299,7 @@ INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish fi
 #pragma unroll
       for (int v = 0; v < 2; v++) got[v] = __shfl_xor_sync(0xffffffffu, odd ? c[v] : c[v + 2], 1);
       Four y = odd ? Four{got[0], got[1], c[2], c[3]} : Four{c[0], c[1], got[0], got[1]};
+      if constexpr (SM < 80) y = four([&](int v) { return y.at[v] * inverse(left.scale); });
       if (row + i * 16 < M && column + j * 8 < N) finish(row + i * 16, column + j * 8, y);
     }
   }

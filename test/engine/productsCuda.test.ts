@@ -64,21 +64,69 @@ const rounded = [
   [2 ** -25, 0],
   [3 * 2 ** -25, 2 ** -23],
 ];
+/** The same of left operands, whose largest finite number says what f16 counts in: here they are rounded to 11 bits. */
+const scaled = [
+  [0.1, 0.0999755859375],
+  [1 + 2 ** -11, 1],
+  [1 + 3 * 2 ** -11, 1 + 2 ** -9],
+  [65519, 65504],
+  [65520, 65536],
+  [-1e5, -99968],
+  [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
+  [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY],
+  [Number.NaN, Number.NaN],
+  [3 * 2 ** -12, 3 * 2 ** -12],
+  [2 ** -22, 2 ** -22],
+  [2 ** -24, 0],
+];
 
 test('sm_75 rounds both operands of f32 products to f16', () =>
   withBackend(turing, async () => {
     using _ = scope();
-    const n = rounded.length;
-    const numbers = tensor(
-      Float32Array.from(rounded, ([x]) => x),
-      [n, 1],
-    );
-    const ones = tensor(new Float32Array(n).fill(1), [n, 1]);
-    const expected = rounded.map(([, y]) => y);
-    const rows = async (x: Tensor, w: Tensor): Promise<number[][]> => {
-      const y = await execute(opOf('linear'), [x, w], undefined, [false, false])[0].data();
-      return Array.from({ length: n }, (_, i) => [...y.slice(i * n, (i + 1) * n)]);
+    const column = (numbers: number[]): Tensor => tensor(Float32Array.from(numbers), [numbers.length, 1]);
+    const rows = async (x: number[], w: number[]): Promise<number[][]> => {
+      const y = await execute(opOf('linear'), [column(x), column(w)], undefined, [false, false])[0].data();
+      return x.map((_, i) => [...y.slice(i * w.length, (i + 1) * w.length)]);
     };
-    for (const row of await rows(ones, numbers)) expect(row).toEqual(expected);
-    for (const [i, row] of (await rows(numbers, ones)).entries()) expect(row).toEqual(row.map(() => expected[i]));
+    const ones = new Array<number>(16).fill(1);
+    const right = await rows(
+      ones,
+      rounded.map(([x]) => x),
+    );
+    for (const row of right) expect(row).toEqual(rounded.map(([, y]) => y));
+    const left = await rows(
+      scaled.map(([x]) => x),
+      ones,
+    );
+    for (const [i, row] of left.entries()) expect(row).toEqual(row.map(() => scaled[i][1]));
   }));
+
+test.each([
+  ['linearGradInput', [20, 40], [40, 24], undefined],
+  ['linear', [20, 40], [24, 40], undefined],
+  ['matmul', [40, 20], [40, 24], { transA: true }],
+] as const)('on sm_75 %s keeps left operands of every size', (name, left, right, attrs) =>
+  withBackend(reference, async () => {
+    using _ = scope();
+    const gen = seededGen(3, reference);
+    const ones = gen.tensor([...left]);
+    // From tile to tile along k, the 32nd and the next, numbers grow or shrink.
+    for (const scales of [
+      [1e-9, 1e-9],
+      [1, 16],
+      [1e-30, 1e-9],
+      [1e-9, 1e-14],
+      [1e-30, 1e9],
+      [1e36, 1e30],
+      [0, 1e-20],
+    ]) {
+      const [, columns] = left;
+      const values = Float32Array.from(await ones.data(), (x, i) => {
+        const k = name === 'matmul' ? Math.floor(i / columns) : i % columns;
+        return x * scales[k < 32 ? 0 : 1];
+      });
+      const inputs = [tensor(values, [...left]), gen.tensor([...right])];
+      await checkParity(opOf(name), inputs, attrs, turing, { operands: 'f16' });
+    }
+  }),
+);
