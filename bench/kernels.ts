@@ -1,7 +1,7 @@
 // `npm run bench`: every op of the registry on the wasm backend, at the sizes it names itself, against what the machine
 // can do at best: the fastest matrix product, and the fastest copy of about as many bytes, measured in the same run.
 //
-//   npm run bench -- [OP …] [--threads N] [--no-revectorize] [--seconds S] [--json FILE]
+//   npm run bench -- [OP …] [--threads N] [--no-revectorize] [--int16] [--seconds S] [--json FILE]
 import { parseArgs } from 'node:util';
 import Benchmark from 'benchmark';
 import { byteLength, isQuantized } from '../engine/dtype.ts';
@@ -29,6 +29,7 @@ const { values: flags, positionals } = parseArgs({
   options: {
     threads: { type: 'string' },
     revectorize: { type: 'boolean', default: true },
+    int16: { type: 'boolean', default: false },
     seconds: { type: 'string', default: '0.5' },
     json: { type: 'string' },
   },
@@ -141,7 +142,11 @@ for (const name of positionals) {
   if (!registry.has(name)) throw new Error(`there is no op ${name}; ops: ${[...registry.keys()].join(', ')}`);
 }
 const threads = flags.threads === undefined ? undefined : Number(flags.threads);
-const backend = await createWasmBackend({ threads, revectorize: flags.revectorize });
+const backend = await createWasmBackend({
+  threads,
+  revectorize: flags.revectorize,
+  products: flags.int16 ? 'int16' : 'f32',
+});
 setBackend(backend);
 const where = machine();
 printMachine(where);

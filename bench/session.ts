@@ -1,7 +1,7 @@
 // A model with an adapter and a trainer, as `lorikeet train` would set them up.
 import type { MemoryModel } from '../engine/backends/rehearsal.ts';
 import type { WasmBackend } from '../engine/backends/wasm.ts';
-import { createWasmBackend, Rng } from '../engine/index.ts';
+import { createWasmBackend, Rng, type WasmOptions } from '../engine/index.ts';
 import { type Checkpoint, openCheckpoint } from '../models/checkpoint/index.ts';
 import { LlamaModel } from '../models/llama.ts';
 import { resolveModel } from '../models/pull/index.ts';
@@ -32,13 +32,9 @@ export interface Session {
   path: string;
 }
 
-export async function openSession(options: {
-  model: string;
-  threads?: number;
-  revectorize: boolean;
-}): Promise<Session> {
+export async function openSession({ model, ...options }: { model: string } & WasmOptions): Promise<Session> {
   const backend = await createWasmBackend(options);
-  const path = await resolveModel(options.model);
+  const path = await resolveModel(model);
   const checkpoint = await openCheckpoint(path);
   try {
     const device = backend.memoryModel;
@@ -87,6 +83,8 @@ export async function openTrainer(
   return { trainer, microBatch };
 }
 
-export function describeBackend({ info: { build, threads, revectorize } }: WasmBackend): string {
-  return `wasm ${build}, ${threads} thread${threads === 1 ? '' : 's'}, revectorizer ${revectorize ? 'on' : 'off'}`;
+export function describeBackend({ info }: WasmBackend): string {
+  const { build, threads, revectorize, products } = info;
+  const threadsText = `${threads} thread${threads === 1 ? '' : 's'}`;
+  return `wasm ${build}, ${threadsText}, revectorizer ${revectorize ? 'on' : 'off'}, products in ${products}`;
 }

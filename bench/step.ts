@@ -2,7 +2,7 @@
 // reviews and tokens a second, the most memory the process held, and where the time went by op.
 //
 //   npm run bench:step -- [lora|lora-all|prompt|eval|generate …] [--model NAME|PATH] [--data FILE] [--batch N] [--length N]
-//                         [--steps N] [--threads N] [--no-revectorize] [--recompute] [--no-share-prefix] [--json FILE]
+//                         [--steps N] [--threads N] [--no-revectorize] [--int16] [--recompute] [--no-share-prefix] [--json FILE]
 //
 // Without --data, reviews are random tokens: all of full length, always the same ones.
 import { spawnSync } from 'node:child_process';
@@ -23,6 +23,7 @@ const { values: flags, positionals } = parseArgs({
     steps: { type: 'string', default: '5' },
     threads: { type: 'string' },
     revectorize: { type: 'boolean', default: true },
+    int16: { type: 'boolean', default: false },
     recompute: { type: 'boolean', default: false },
     'share-prefix': { type: 'boolean', default: true },
     json: { type: 'string' },
@@ -38,6 +39,7 @@ const settings: Settings = {
   steps: Number(flags.steps),
   threads: flags.threads === undefined ? undefined : Number(flags.threads),
   revectorize: flags.revectorize,
+  products: flags.int16 ? 'int16' : 'f32',
   recompute: flags.recompute,
   sharePrefix: flags['share-prefix'],
 };

@@ -18,6 +18,7 @@ export interface Settings {
   steps: number;
   threads: number | undefined;
   revectorize: boolean;
+  products: 'f32' | 'int16';
   recompute: boolean;
   sharePrefix: boolean;
 }

@@ -7,10 +7,11 @@ import {
   createReferenceBackend,
   createWasmBackend,
   setBackend,
+  type WasmOptions,
 } from '../engine/index.ts';
 import type { Fingerprint } from '../peft/state.ts';
 import { CliError } from './exit.ts';
-import type { DeviceName } from './kinds.ts';
+import type { Compute, DeviceName } from './kinds.ts';
 import type { Output } from './output.ts';
 
 export interface Device extends AsyncDisposable {
@@ -30,14 +31,17 @@ export interface Device extends AsyncDisposable {
  * @throws CliError when it is not there
  */
 export async function openDevice(
-  { device, threads, compute = 'float32' }: { device: DeviceName; threads?: number; compute?: 'float32' | 'bfloat16' },
+  { device, threads, compute = 'float32' }: { device: DeviceName; threads?: number; compute?: Compute },
   out: Output,
 ): Promise<Device> {
   const dtype = compute === 'bfloat16' ? 'bf16' : 'f32';
-  const opened = await open(device, threads);
+  const opened = await open(device, { threads, products: compute === 'int16' ? 'int16' : 'f32' });
   out.line(`device: ${opened.reason}`);
   try {
     assertComputes(opened.backend, dtype);
+    const { name } = opened.backend;
+    if (compute === 'int16' && name !== 'wasm')
+      throw new Error(`backend ${name} has no such products; --device wasm has`);
   } catch (error) {
     await opened[Symbol.asyncDispose]();
     throw new CliError('device', `--compute ${compute}: ${(error as Error).message}`);
@@ -49,14 +53,14 @@ export async function openDevice(
 /** A device before it is known what is computed on it. */
 type Opened = Omit<Device, 'dtype'>;
 
-async function open(device: DeviceName, threads: number | undefined): Promise<Opened> {
+async function open(device: DeviceName, options: WasmOptions): Promise<Opened> {
   if (device === 'reference') return reference();
-  if (device === 'wasm') return wasm(threads);
+  if (device === 'wasm') return wasm(options);
   try {
     return await openCuda(device === 'auto' ? 'cuda' : device);
   } catch (error) {
     const { message } = error as Error;
-    if (device === 'auto') return wasm(threads, message);
+    if (device === 'auto') return wasm(options, message);
     throw new CliError('device', `--device ${device}: ${message}; --device wasm computes on the CPU`);
   }
 }
@@ -96,18 +100,19 @@ export async function openCuda(device: 'cuda' | `cuda:${number}` | 'cuda-sim'): 
 }
 
 /** @param noCuda why `auto` did not take CUDA */
-async function wasm(threads: number | undefined, noCuda?: string): Promise<Opened> {
-  const backend = await createWasmBackend({ threads, revectorize: true });
-  const { build, threads: running, threadsReason, revectorize, revectorizeReason } = backend.info;
+async function wasm(options: WasmOptions, noCuda?: string): Promise<Opened> {
+  const backend = await createWasmBackend({ ...options, revectorize: true });
+  const { build, threads: running, threadsReason, revectorize, revectorizeReason, products } = backend.info;
   const parts = [
     build === 'relaxed' ? 'relaxed SIMD' : '128-bit SIMD without FMA',
     `${running} thread${running === 1 ? '' : 's'}${threadsReason ? ` (${threadsReason})` : ''}`,
     `revectorizer ${revectorize ? 'on' : `off (${revectorizeReason})`}`,
+    ...(products === 'int16' ? ['products in int16'] : []),
   ];
   return {
     backend,
     reason: `wasm, ${parts.join(', ')}${noCuda ? `; no CUDA: ${noCuda}` : ''}`,
-    fingerprint: { device: 'wasm', build },
+    fingerprint: { device: 'wasm', build: products === 'int16' ? `${build}, int16` : build },
     memory: backend.memoryModel,
     [Symbol.asyncDispose]: () => backend.close(),
   };

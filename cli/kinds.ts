@@ -61,6 +61,9 @@ export const choice = <const V extends string>(...values: V[]): Kind<V> => ({
   expected: `one of ${values.join(', ')}`,
 });
 
+export const computes = ['float32', 'bfloat16', 'int16'] as const;
+export type Compute = (typeof computes)[number];
+
 export type DeviceName = 'auto' | 'cuda' | `cuda:${number}` | 'cuda-sim' | 'wasm' | 'reference';
 
 /** `cuda:N` is GPU N of those that the driver shows; `cuda-sim`, for tests, runs its kernels on the CPU. */

@@ -3,6 +3,7 @@ import { defaultInstruction, templateNames } from '../peft/template.ts';
 import { trainDefaults } from '../peft/train.ts';
 import {
   choice,
+  computes,
   type DeviceName,
   device,
   fileOrFraction,
@@ -55,8 +56,8 @@ export const options = {
   profile: option(flag, 'print where the time went, by op and shape', false),
   device: option<DeviceName>(device, 'where to compute; auto: CUDA, else wasm; reference is slow float64', 'auto'),
   compute: option(
-    choice('float32', 'bfloat16'),
-    'type of the activations; bfloat16 needs CUDA from sm_80 on, and half the memory',
+    choice(...computes),
+    'bfloat16: activations in half the memory, needs CUDA from sm_80 on; int16: products of the CPU in 16-bit integers',
     'float32',
   ),
   threads: byCase(integer(1), 'threads that compute', 'one a core'),

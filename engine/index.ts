@@ -2,7 +2,7 @@ export { backward, grad } from './autograd.ts';
 export { assertComputes, type Backend, MissingKernelError, OutOfMemoryError } from './backend.ts';
 export { type CudaBackend, type CudaOptions, createCudaBackend } from './backends/cuda.ts';
 export { createReferenceBackend } from './backends/reference.ts';
-export { createWasmBackend } from './backends/wasm.ts';
+export { createWasmBackend, type WasmOptions } from './backends/wasm.ts';
 export { type ComputeDType, type DType, dtypes, isQuantized, type WeightDType } from './dtype.ts';
 export { Linear, Module } from './module.ts';
 export { type Gen, type Launch, type OpDef, op, registry, type Spec } from './op.ts';

@@ -19,6 +19,7 @@ const TURN = 2 * 384;
 const OPERATIONS = 1600 * TURN;
 
 const ROWS = 6;
+const INT16_ROWS = 5;
 const [NARROW, WIDE] = [8, 16];
 /** Depths whose results are compared; rates are measured at the last. */
 const DEPTHS = [2, 4, 38, 192];
@@ -38,20 +39,25 @@ export const PROBE_BYTES = 4 * END;
 /** Operands, and what C holds before. */
 const noise = Float32Array.from({ length: END }, (_, i) => Math.sin(12.9898 * i));
 
+/** What a tile does with its products, as `run_tile` numbers it: writes them, adds them to C, or multiplies in 16 bits. */
+const kinds = ['set', 'add', 'int16'] as const;
+
 interface Tile {
   rows: number;
-  accumulate: boolean;
+  kind: (typeof kinds)[number];
 }
 
-const tiles: Tile[] = [true, false].flatMap((accumulate) =>
-  Array.from({ length: ROWS }, (_, i) => ({ rows: ROWS - i, accumulate })),
-);
-const nameOf = ({ rows, accumulate }: Tile): string => `${rows}×${WIDE} ${accumulate ? 'add' : 'set'}`;
+const ofKind = (kind: Tile['kind'], highest: number): Tile[] =>
+  Array.from({ length: highest }, (_, i) => ({ rows: highest - i, kind }));
+const f32Tiles = [...ofKind('add', ROWS), ...ofKind('set', ROWS)];
+const int16Tiles = ofKind('int16', INT16_ROWS);
+const nameOf = ({ rows, kind }: Tile): string => `${rows}×${WIDE} ${kind}`;
 
 /**
  * What a wide tile's rate must exceed, in peaks of 128-bit multiply-adds: the peak. One or two rows have too few chains of
  * multiply-adds to hide their latency (4 cycles, two a cycle), paired or not: of them half of what that allows, which is
- * twice what unoptimised code does.
+ * twice what unoptimised code does. An element in 16 bits, two numbers, takes two instructions where one in f32 takes one:
+ * unpaired, they reach the peak of f32 as little.
  */
 const bar = ({ rows }: Tile): number => (rows < 3 ? 0.3 * rows : 1);
 
@@ -60,10 +66,12 @@ const bar = ({ rows }: Tile): number => (rows < 3 ? 0.3 * rows : 1);
  * each until V8 has optimised it, which its rate tells, then compares its results with the 128-bit kernel's, bit for bit.
  *
  * @param buffer the module's memory, of which `PROBE_BYTES` from `address` on are free
+ * @param int16 whether the kernels for 16-bit integers will run too
  */
-export function probeRevectorizer(kernels: Probed, buffer: ArrayBufferLike, address: number): Verdict {
+export function probeRevectorizer(kernels: Probed, buffer: ArrayBufferLike, address: number, int16: boolean): Verdict {
   const memory = new Float32Array(buffer, address, END);
-  const verdict = drive(kernels, memory);
+  const tiles = int16 ? [...f32Tiles, ...int16Tiles] : f32Tiles;
+  const verdict = drive(kernels, memory, tiles);
   if (!verdict.wide) return verdict;
   for (const tile of tiles) {
     const depth = DEPTHS.find((depth) => !same(kernels, memory, tile, depth));
@@ -77,7 +85,7 @@ export function probeRevectorizer(kernels: Probed, buffer: ArrayBufferLike, addr
 }
 
 /** Drives every wide tile until it is faster than 128-bit instructions can be. */
-function drive(kernels: Probed, memory: Float32Array): Verdict {
+function drive(kernels: Probed, memory: Float32Array, tiles: Tile[]): Verdict {
   const started = performance.now();
   const elapsed = (): number => performance.now() - started;
   const gflops = (operations: number, run: () => void): number => {
@@ -118,14 +126,14 @@ function drive(kernels: Probed, memory: Float32Array): Verdict {
 function run(
   kernels: Probed,
   { byteOffset }: Float32Array,
-  { rows, accumulate }: Tile,
+  { rows, kind }: Tile,
   columns: number,
   depth: number,
   column: number,
   turns: number,
 ): void {
   const at = (element: number): number => byteOffset + 4 * element;
-  kernels.run_tile(rows, columns, accumulate, depth, at(A), at(B), at(C + column), 4 * STRIDE, turns);
+  kernels.run_tile(rows, columns, kinds.indexOf(kind), depth, at(A), at(B), at(C + column), 4 * STRIDE, turns);
 }
 
 /** Whether a wide tile gives what narrow ones do, the elements behind it included. */

@@ -15,31 +15,48 @@ fn main() {
     let mut assembly = String::new();
     for columns in [8, 16] {
         for rows in 1..=6 {
-            for accumulate in [false, true] {
-                assembly += &tile(rows, columns, accumulate, fused);
-            }
+            assembly += &tile(rows, columns, Kind::Set, fused);
+            assembly += &tile(rows, columns, Kind::Add, fused);
+        }
+        for rows in 1..=5 {
+            assembly += &tile(rows, columns, Kind::Int16, fused);
         }
     }
     let path = PathBuf::from(env::var("OUT_DIR").unwrap()).join("tiles.s");
     fs::write(path, assembly).unwrap();
 }
 
-/// The function `tile_{rows}x{columns}_{set|add}(depth, a, b, c, stride)`.
-fn tile(rows: usize, columns: usize, accumulate: bool, fused: bool) -> String {
+/// What a tile does with its products: writes them, adds them to C, or writes sums of products of pairs of i16.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Set,
+    Add,
+    Int16,
+}
+
+/// The function `tile_{rows}x{columns}_{set|add|int16}(depth, a, b, c, stride)`.
+fn tile(rows: usize, columns: usize, kind: Kind, fused: bool) -> String {
     // Locals: the five parameters, then a pointer, B's vectors of one step, one element of A in all lanes, the tile.
     let (depth, a, b, c, stride, pointer) = (0, 1, 2, 3, 4, 5);
     let vectors = columns / LANES;
     let b_vector = |vector| pointer + 1 + vector;
     let a_element = b_vector(vectors);
     let sum = |row: usize, vector: usize| a_element + 1 + row * vectors + vector;
-    let multiply_add = |sum: usize, b: usize| match fused {
-        true => format!("local.get {a_element}\nlocal.get {b}\nlocal.get {sum}\nf32x4.relaxed_madd\nlocal.set {sum}\n"),
-        false => {
-            format!("local.get {a_element}\nlocal.get {b}\nf32x4.mul\nlocal.get {sum}\nf32x4.add\nlocal.set {sum}\n")
-        }
+    let (multiply, add) = match kind {
+        Kind::Int16 => ("i32x4.dot_i16x8_s\n", "i32x4.add"),
+        _ if fused => ("", "f32x4.relaxed_madd"),
+        _ => ("f32x4.mul\n", "f32x4.add"),
+    };
+    let multiply_add = |sum: usize, b: usize| {
+        format!("local.get {a_element}\nlocal.get {b}\n{multiply}local.get {sum}\n{add}\nlocal.set {sum}\n")
     };
 
-    let name = format!("tile_{rows}x{columns}_{}", if accumulate { "add" } else { "set" });
+    let suffix = match kind {
+        Kind::Set => "set",
+        Kind::Add => "add",
+        Kind::Int16 => "int16",
+    };
+    let name = format!("tile_{rows}x{columns}_{suffix}");
     let locals = vec!["v128"; vectors + 1 + rows * vectors].join(", ");
     let mut code = format!(
         ".section .text.{name},\"\",@\n.globl {name}\n.type {name},@function\n{name}:\n\
@@ -55,7 +72,7 @@ fn tile(rows: usize, columns: usize, accumulate: bool, fused: bool) -> String {
         }
     };
 
-    if accumulate {
+    if kind == Kind::Add {
         write!(code, "local.get {c}\nlocal.set {pointer}\n").unwrap();
         each_vector(&mut code, pointer, &|code, sum, offset| {
             write!(code, "local.get {pointer}\nv128.load {offset}\nlocal.set {sum}\n").unwrap();

@@ -18,7 +18,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 use crate::gemm::operand::{Left, RowsAcrossDepth, RowsAlongDepth};
-use crate::gemm::product::{MAX_PANELS, Shape, Start};
+use crate::gemm::product::{Arithmetic, MAX_PANELS, Shape, Start};
 use crate::loss::{Targets, exponentials};
 use crate::quant::decode_row;
 use crate::rows;
@@ -118,7 +118,7 @@ impl<'a, W: Weight, const GRAD: bool> LinearLoss<'a, W, GRAD> {
 
     unsafe fn pack(&self, block: usize) {
         let rows = self.rows(block);
-        let shape = Shape { batch: 1, m: rows.len(), n: VOCABULARY, k: self.c };
+        let shape = Shape { arithmetic: Arithmetic::F32, batch: 1, m: rows.len(), n: VOCABULARY, k: self.c };
         let h = self.job.buffer::<f32>(Self::FIRST_INPUT).wrapping_add(rows.start * self.c);
         let left = Left { data: h, m: rows.len(), k: self.c, transposed: false };
         (0..shape.pack_chunks()).for_each(|i| unsafe { shape.pack_left(left, i, self.packed(&rows)) });
@@ -154,7 +154,7 @@ impl<'a, W: Weight, const GRAD: bool> LinearLoss<'a, W, GRAD> {
         let packed_z = z.wrapping_add(self.logits());
         let panels = packed_z.wrapping_add(ROWS * VOCABULARY);
         let weight = self.weight_row(columns.start);
-        let forward = Shape { batch: 1, m, n, k: self.c };
+        let forward = Shape { arithmetic: Arithmetic::F32, batch: 1, m, n, k: self.c };
         for i in 0..forward.chunks() {
             let operands = |_| (self.packed(rows).cast_const(), RowsAlongDepth::<W>::new(weight, self.c), z);
             unsafe { forward.multiply(i, wide, Start::Row(core::ptr::null()), panels, operands) };
@@ -171,7 +171,7 @@ impl<'a, W: Weight, const GRAD: bool> LinearLoss<'a, W, GRAD> {
             unsafe { self.carry(z.add((row - rows.start) * n), n, part, row) };
         }
         if GRAD {
-            let backward = Shape { batch: 1, m, n: self.c, k: n };
+            let backward = Shape { arithmetic: Arithmetic::F32, batch: 1, m, n: self.c, k: n };
             let left = Left { data: z, m, k: n, transposed: false };
             (0..backward.pack_chunks()).for_each(|i| unsafe { backward.pack_left(left, i, packed_z) });
             for i in 0..backward.chunks() {

@@ -4,16 +4,17 @@ use core::arch::wasm32::*;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::gemm::tile::tiles;
+use crate::gemm::tile::{int16_tiles, tiles};
 use crate::simd::{LANES, fma, load, opaque, store};
 
-/// Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `accumulate` adds to C.
+/// Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `kind`: 0 writes C,
+/// 1 adds to it, 2 is for 16-bit integers.
 #[wasm_bindgen]
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn run_tile(
     rows: usize,
     columns: usize,
-    accumulate: bool,
+    kind: usize,
     depth: usize,
     a: *const f32,
     b: *const f32,
@@ -21,7 +22,10 @@ pub unsafe fn run_tile(
     stride: usize,
     turns: usize,
 ) {
-    let tile = tiles(columns)[rows - 1][accumulate as usize];
+    let tile = match kind {
+        2 => int16_tiles(columns)[rows - 1],
+        _ => tiles(columns)[rows - 1][kind],
+    };
     (0..turns).for_each(|_| unsafe { tile(depth, a, b, c, stride) });
 }
 

@@ -89,7 +89,7 @@ pub fn opaque(mut p: *const f32) -> *const f32 {
 /// A constant in all lanes, from memory, which takes one operation. Of a constant in the code V8 makes four or five
 /// wherever it is used.
 #[inline(always)]
-fn constant(x: &'static f32) -> v128 {
+pub fn constant(x: &'static f32) -> v128 {
     let mut p: *const f32 = x;
     // To LLVM, what it points to is unknown from here on.
     unsafe { asm!("/* {0} */", inout(local) p, options(pure, nomem, nostack, preserves_flags)) };
@@ -108,7 +108,7 @@ fn polynomial<const N: usize>(x: v128, coefficients: &'static [f32; N]) -> v128 
 
 /// `a` where the mask's bits are set, else `b`.
 #[inline(always)]
-fn select(mask: v128, a: v128, b: v128) -> v128 {
+pub fn select(mask: v128, a: v128, b: v128) -> v128 {
     v128_bitselect(a, b, mask)
 }
 
@@ -122,7 +122,7 @@ fn copy_sign(magnitude: v128, sign: v128) -> v128 {
 const LN_2: (f32, f32) = (0.693_359_375, -2.121_944_4e-4);
 
 /// Adding this rounds a small number to an integer, which the low bits of the sum then hold: 1.5·2²³.
-const ROUNDER: f32 = 12_582_912.0;
+pub const ROUNDER: f32 = 12_582_912.0;
 
 /// eˣ, ≤ 1 ulp. x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial (coefficients: Cephes).
 #[inline(always)]

@@ -14,6 +14,8 @@ pub struct Job {
     pub scratch: *mut u8,
     /// 1 if V8 pairs 128-bit operations into 256-bit ones, so that the wide micro-kernels pay.
     pub wide: u32,
+    /// 1 if large products with weights are to be computed in 16-bit integers (`gemm/int16.rs`).
+    pub int16: u32,
     /// Counts launches, for what a thread prepares once in each. `launch` writes it, JavaScript does not.
     pub launch: u32,
 }
@@ -27,6 +29,7 @@ impl Job {
         kernel: 0,
         scratch: core::ptr::null_mut(),
         wide: 0,
+        int16: 0,
         launch: 0,
     };
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createWasmBackend, type WasmBackend } from '../../../engine/backends/wasm.ts';
+import { createWasmBackend, type WasmBackend, type WasmOptions } from '../../../engine/backends/wasm.ts';
 import { byteLength, type DType, dtypes, isQuantized, weightDTypes } from '../../../engine/dtype.ts';
 import { fromBf16, fromF16, toBf16, toF16 } from '../../../engine/half.ts';
 import { dequantize } from '../../../engine/quant.ts';
@@ -64,6 +64,32 @@ async function run(
   }
 }
 
+type Launched = [kernel: string, elements: number, inputs: Uint8Array[], ints: number[]];
+
+/** 1, 2 and 3 threads; narrow and wide tiles. */
+async function openAll(options: WasmOptions): Promise<WasmBackend[]> {
+  const wide: WasmOptions = { revectorize: true, probe: () => ({ wide: true, found: 'the test' }) };
+  const backends = [];
+  for (const differing of [{ threads: 1 }, { threads: 2 }, { threads: 3, ...wide }, { threads: 1, ...wide }]) {
+    backends.push(await createWasmBackend({ ...options, ...differing }));
+  }
+  expect(new Set(backends.map((b) => `${b.threads} ${b.info.revectorize}`)).size).toBe(4);
+  await Promise.all(backends.map(poison));
+  return backends;
+}
+
+/** The result of all backends, which is the same bit for bit. */
+async function onAll(backends: WasmBackend[], ...launched: Launched): Promise<Float32Array> {
+  const results: Float32Array[] = [];
+  for (const backend of backends) results.push(await run(backend, ...launched));
+  for (const [i, other] of results.entries()) {
+    const differ = Buffer.compare(bytesOf(results[0].slice()), bytesOf(other.slice()));
+    const [kernel, , , ints] = launched;
+    if (differ) throw new Error(`${kernel} [${ints}]: backend ${i} gives other bits than backend 0`);
+  }
+  return results[0];
+}
+
 /** Leaves NaN in the scratch memory that the next launches find. */
 async function poison(backend: WasmBackend): Promise<void> {
   const [M, N, K] = [64, 64, 640];
@@ -74,7 +100,13 @@ async function poison(backend: WasmBackend): Promise<void> {
 /** Element (i, j) of a matrix with so many elements from row to row and from column to column. */
 type Strides = readonly [row: number, column: number];
 
-/** Every element of C[M, N] = A[M, K]·B[K, N] (+ bias[N]) within 16·2⁻²⁴·√K·Σ|a||b| of its value in float64. */
+/** What an element may be away from its value, from Σ|a||b| and K. */
+type Tolerance = (absolute: number, K: number, i: number, j: number) => number;
+
+/** What rounding each of K sums to f32 may do. */
+const rounding: Tolerance = (absolute, K) => 16 * 2 ** -24 * Math.sqrt(K) * absolute;
+
+/** Every element of C[M, N] = A[M, K]·B[K, N] (+ bias[N]) within a tolerance of its value in float64. */
 function expectProduct(
   c: Float32Array,
   [M, N, K]: readonly [number, number, number],
@@ -83,8 +115,8 @@ function expectProduct(
   b: ArrayLike<number>,
   [bk, bj]: Strides,
   bias?: ArrayLike<number>,
+  tolerance = rounding,
 ): void {
-  const ulp = 2 ** -24;
   for (let i = 0; i < M; i++) {
     for (let j = 0; j < N; j++) {
       let [sum, absolute] = bias ? [bias[j], Math.abs(bias[j])] : [0, 0];
@@ -94,7 +126,7 @@ function expectProduct(
         absolute += Math.abs(product);
       }
       const error = Math.abs(c[i * N + j] - sum);
-      if (!(error <= 16 * ulp * Math.sqrt(K) * absolute)) {
+      if (!(error <= tolerance(absolute, K, i, j))) {
         throw new Error(`[${M}, ${N}, ${K}]: C[${i}, ${j}] is ${c[i * N + j]}, expected ${sum}`);
       }
     }
@@ -121,39 +153,13 @@ const gemv: [number, number, number, boolean, number][] = [
 ];
 
 describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
-  const backends: WasmBackend[] = [];
+  let backends: WasmBackend[];
   beforeAll(async () => {
-    backends.push(
-      await createWasmBackend({ build, threads: 1 }),
-      await createWasmBackend({ build, threads: 2 }),
-      await createWasmBackend({
-        build,
-        threads: 3,
-        revectorize: true,
-        probe: () => ({ wide: true, found: 'the test' }),
-      }),
-      await createWasmBackend({
-        build,
-        threads: 1,
-        revectorize: true,
-        probe: () => ({ wide: true, found: 'the test' }),
-      }),
-    );
-    expect(new Set(backends.map((b) => `${b.threads} ${b.info.revectorize}`)).size).toBe(4);
-    await Promise.all(backends.map(poison));
+    backends = await openAll({ build });
   });
   afterAll(() => Promise.all(backends.map((backend) => backend.close())));
 
-  /** The result of all backends (1, 2, 3 threads; narrow and wide tiles), which is the same bit for bit. */
-  async function everywhere(kernel: string, elements: number, inputs: Uint8Array[], ints: number[]) {
-    const results: Float32Array[] = [];
-    for (const backend of backends) results.push(await run(backend, kernel, elements, inputs, ints));
-    for (const [i, other] of results.entries()) {
-      const differ = Buffer.compare(bytesOf(results[0].slice()), bytesOf(other.slice()));
-      if (differ) throw new Error(`${kernel} [${ints}]: backend ${i} gives other bits than backend 0`);
-    }
-    return results[0];
-  }
+  const everywhere = (...launched: Launched) => onAll(backends, ...launched);
 
   test('matmul, plain and transposed, batched and broadcast', () =>
     fc.assert(
@@ -263,4 +269,147 @@ describe.each(['relaxed', 'simd128'] as const)('products (%s)', (build) => {
       runs,
     ),
   );
+});
+
+/**
+ * What products in 16 bits may be off: an element of a line is an integer times the line's scale s, the larger of its largest
+ * |x| / 32767 and its norm / 46000, and so off by s/2 at most.
+ */
+function quantization(
+  [M, N, K]: readonly [number, number, number],
+  a: ArrayLike<number>,
+  [ai, ak]: Strides,
+  b: ArrayLike<number>,
+  [bk, bj]: Strides,
+): Tolerance {
+  const line = (x: ArrayLike<number>, start: number, stride: number) => {
+    let [sum, squares, largest] = [0, 0, 0];
+    for (let k = 0; k < K; k++) {
+      const value = Math.abs(x[start + k * stride]);
+      sum += value;
+      squares += value ** 2;
+      largest = Math.max(largest, value);
+    }
+    return { sum, half: Math.max(largest / 32767, Math.sqrt(squares) / 46000) / 2 };
+  };
+  const rows = Array.from({ length: M }, (_, i) => line(a, i * ai, ak));
+  const columns = Array.from({ length: N }, (_, j) => line(b, j * bj, bk));
+  return (absolute, _, i, j) => {
+    const [row, column] = [rows[i], columns[j]];
+    const integers = row.half * column.sum + column.half * row.sum + K * row.half * column.half;
+    return 1.001 * integers + rounding(absolute, K, i, j);
+  };
+}
+
+describe.each(['relaxed', 'simd128'] as const)('products in 16 bits (%s)', (build) => {
+  let backends: WasmBackend[];
+  let float: WasmBackend;
+  beforeAll(async () => {
+    backends = await openAll({ build, products: 'int16' });
+    float = await createWasmBackend({ build, threads: 1 });
+  });
+  afterAll(() => Promise.all([...backends, float].map((backend) => backend.close())));
+
+  const everywhere = (...launched: Launched) => onAll(backends, ...launched);
+
+  const rows = fc.oneof(fc.constantFrom(15, 16, 17, 19, 20, 21, 24, 25, 26), fc.integer({ min: 16, max: 90 }));
+  const width = fc.oneof(fc.constantFrom(31, 32, 33, 63, 64, 65), fc.integer({ min: 32, max: 120 }));
+  /** Numbers of every size, a line's alike or not. */
+  const sizes = fc.constantFrom(0, 3, 12);
+  const scaled = (length: number, line: number, size: number, rng: Rng): Float32Array => {
+    const scales = Array.from({ length: Math.ceil(length / line) }, () => 10 ** rng.uniform(-size, size));
+    return floats(length, rng).map((x, i) => x * scales[Math.floor(i / line)]);
+  };
+
+  test.each(weightDTypes)('linear and its gradient with %s weights', (dtype) =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.tuple(rows, width, fc.oneof(width, fc.constantFrom(767, 769, 1537))),
+        fc.tuple(fc.boolean(), sizes),
+        seed,
+        async ([M, N, anyK], [hasBias, size], seed) => {
+          const K = columnsFor(dtype, anyK);
+          const rng = new Rng(seed);
+          const [x, w, bias] = [scaled(M * K, K, size, rng), stored(dtype, N, K, rng), floats(N, rng)];
+          const y = await everywhere(
+            `linear_f32_${dtype}`,
+            M * N,
+            [bytesOf(x), w.bytes, bytesOf(bias)],
+            [M, N, K, +hasBias],
+          );
+          const tolerance = quantization([M, N, K], x, [K, 1], w.values, [1, K]);
+          expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K], hasBias ? bias : undefined, tolerance);
+          const g = scaled(M * N, N, size, rng);
+          const dx = await everywhere(`linearGradInput_f32_${dtype}`, M * K, [bytesOf(g), w.bytes], [M, N, K]);
+          const gradTolerance = quantization([M, K, N], g, [N, 1], w.values, [K, 1]);
+          expectProduct(dx, [M, K, N], g, [N, 1], w.values, [K, 1], undefined, gradTolerance);
+        },
+      ),
+      { numRuns: 15 },
+    ),
+  );
+
+  test.each([
+    [16, 32, 31],
+    [15, 64, 64],
+    [2, 64, 64],
+  ])('a product of few rows, columns or depth [%i, %i, %i] is in f32', async (M, N, K) => {
+    const rng = new Rng(M);
+    const [x, w] = [bytesOf(floats(M * K, rng)), bytesOf(floats(N * K, rng))];
+    const expected = await run(float, 'linear_f32_f32', M * N, [x, w, w], [M, N, K, 0]);
+    expect(await everywhere('linear_f32_f32', M * N, [x, w, w], [M, N, K, 0])).toEqual(expected);
+  });
+
+  test('others are not', async () => {
+    const [M, N, K] = [16, 32, 32];
+    const rng = new Rng(0);
+    const [x, w] = [bytesOf(floats(M * K, rng)), bytesOf(floats(N * K, rng))];
+    const inFloat = await run(float, 'linear_f32_f32', M * N, [x, w, w], [M, N, K, 0]);
+    expect(await everywhere('linear_f32_f32', M * N, [x, w, w], [M, N, K, 0])).not.toEqual(inFloat);
+  });
+
+  // The sums of whole numbers that the largest lines give do not leave 32 bits: all alike, few large ones, one.
+  test.each([1, 2, 40, 800])('lines of %i equal elements', async (count) => {
+    const [M, N, K] = [16, 32, 800];
+    const fill = (lines: number, value: number) =>
+      Float32Array.from({ length: lines * K }, (_, i) => (i % K < count ? value : 0));
+    const [x, w] = [fill(M, 3e4), fill(N, -7e5)];
+    const y = await everywhere('linear_f32_f32', M * N, [bytesOf(x), bytesOf(w), bytesOf(w)], [M, N, K, 0]);
+    for (const value of y) expect(value / (3e4 * -7e5 * count)).toBeCloseTo(1, 3);
+  });
+
+  test('zeros give zeros, and what is not a number spreads over its row or column alone', async () => {
+    const [M, N, K] = [20, 40, 64];
+    const rng = new Rng(1);
+    const [x, w] = [floats(M * K, rng), floats(N * K, rng)];
+    x.fill(0, 3 * K, 4 * K);
+    x.fill(1e-35, 4 * K, 5 * K);
+    x[5 * K + 7] = Number.NaN;
+    x[6 * K + 8] = Number.POSITIVE_INFINITY;
+    w[9 * K + 63] = Number.NEGATIVE_INFINITY;
+    const y = await everywhere('linear_f32_f32', M * N, [bytesOf(x), bytesOf(w), bytesOf(w)], [M, N, K, 0]);
+    for (let i = 0; i < M; i++) {
+      for (let j = 0; j < N; j++) {
+        const value = y[i * N + j];
+        if (i === 5 || i === 6 || j === 9) expect(value).toBeNaN();
+        else if (i === 3 || i === 4) expect(Math.abs(value)).toBe(0);
+        else expect(Number.isFinite(value)).toBe(true);
+      }
+    }
+  });
+
+  // As in f32: several chunks of rows and columns, blocks of rows and of the depth, all with tails.
+  test.each([
+    [384, 40, 832],
+    [397, 40, 1600],
+    [1201, 33, 96],
+    [130, 811, 832],
+    [1160, 760, 32],
+  ])('large products [%i, %i, %i]', async (M, N, K) => {
+    const rng = new Rng(M);
+    const [x, w] = [floats(M * K, rng), stored('q4_1', N, K, rng)];
+    const y = await everywhere('linear_f32_q4_1', M * N, [bytesOf(x), w.bytes], [M, N, K, 0]);
+    const tolerance = quantization([M, N, K], x, [K, 1], w.values, [1, K]);
+    expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K], undefined, tolerance);
+  });
 });

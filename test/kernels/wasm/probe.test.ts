@@ -3,6 +3,8 @@ import { createWasmBackend } from '../../../engine/backends/wasm.ts';
 import { type Probed, probeRevectorizer } from '../../../engine/backends/wasm-probe.ts';
 import { bytesOf, launch } from './launcher.ts';
 
+/** Kinds of micro-kernels, as `run_tile` numbers them. */
+const [SET, ADD, INT16] = [0, 1, 2];
 /** GFLOP/s of 128-bit multiply-adds, and of micro-kernels that are paired. */
 const [PEAK, PAIRED] = [50, 90];
 
@@ -12,32 +14,35 @@ beforeEach(() => vi.spyOn(performance, 'now').mockImplementation(() => now));
 afterEach(() => vi.restoreAllMocks());
 
 interface Pretence {
+  /** Whether products are in 16 bits. */
+  int16?: boolean;
   /** GFLOP/s of a wide kernel when it is called for the `call`-th time. */
   rate?: (rows: number, call: number) => number;
   /** The element of C, whose rows are 20 apart, of which a wrong wide kernel has one bit wrong. */
-  wrong?: (rows: number, accumulate: boolean) => number | undefined;
+  wrong?: (rows: number, kind: number) => number | undefined;
 }
 
 /** A backend whose probe sees its kernels through a pretence. */
-async function backendWith({ rate = () => PAIRED, wrong }: Pretence) {
+async function backendWith({ int16 = false, rate = () => PAIRED, wrong }: Pretence) {
   return createWasmBackend({
     threads: 2,
     revectorize: true,
-    probe(kernels, buffer, address) {
+    products: int16 ? 'int16' : 'f32',
+    probe(kernels, buffer, address, int16) {
       let calls = 0;
       const seen: Probed = {
         run_multiply_adds(turns) {
           now += (768 * turns) / PEAK / 1e6;
         },
-        run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns) {
-          kernels.run_tile(rows, columns, accumulate, depth, a, b, c, stride, 1);
+        run_tile(rows, columns, kind, depth, a, b, c, stride, turns) {
+          kernels.run_tile(rows, columns, kind, depth, a, b, c, stride, 1);
           if (columns === 8) return;
           now += (2 * rows * columns * depth * turns) / rate(rows, calls++) / 1e6;
-          const element = wrong?.(rows, accumulate);
+          const element = wrong?.(rows, kind);
           if (element !== undefined) new Uint32Array(buffer, c)[element] ^= 1;
         },
       };
-      return probeRevectorizer(seen, buffer, address);
+      return probeRevectorizer(seen, buffer, address, int16);
     },
   });
 }
@@ -55,13 +60,18 @@ describe('the 128-bit kernels run', () => {
   const cases: [string, Pretence, string][] = [
     [
       'when a wide one gives another bit',
-      { wrong: (rows, accumulate) => (rows === 5 && accumulate ? 4 * 20 + 15 : undefined) },
+      { wrong: (rows, kind) => (rows === 5 && kind === ADD ? 4 * 20 + 15 : undefined) },
       'micro-kernel 5×16 add gives other bits than the 128-bit ones (depth 2)',
     ],
     [
       'when a wide one writes behind its tile',
-      { wrong: (rows, accumulate) => (rows === 1 && !accumulate ? 16 : undefined) },
+      { wrong: (rows, kind) => (rows === 1 && kind === SET ? 16 : undefined) },
       'micro-kernel 1×16 set gives other bits than the 128-bit ones (depth 2)',
+    ],
+    [
+      'when a wide one in 16 bits gives another bit',
+      { int16: true, wrong: (rows, kind) => (rows === 4 && kind === INT16 ? 3 * 20 + 2 : undefined) },
+      'micro-kernel 4×16 int16 gives other bits than the 128-bit ones (depth 2)',
     ],
     [
       'when one is never faster than they can be',

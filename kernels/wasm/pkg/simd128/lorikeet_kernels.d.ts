@@ -39,9 +39,10 @@ export function resume(): number;
 export function run_multiply_adds(turns: number, data: number): void;
 
 /**
- * Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `accumulate` adds to C.
+ * Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `kind`: 0 writes C,
+ * 1 adds to it, 2 is for 16-bit integers.
  */
-export function run_tile(rows: number, columns: number, accumulate: boolean, depth: number, a: number, b: number, c: number, stride: number, turns: number): void;
+export function run_tile(rows: number, columns: number, kind: number, depth: number, a: number, b: number, c: number, stride: number, turns: number): void;
 
 /**
  * `turns` × 768 multiply-adds, for V8 to pair. `data`: 432 bytes.

@@ -71,10 +71,11 @@ export function run_multiply_adds(turns, data) {
 }
 
 /**
- * Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `accumulate` adds to C.
+ * Runs the micro-kernel for `rows` × `columns` on the same operands `turns` times (`gemm/tile.rs`). `kind`: 0 writes C,
+ * 1 adds to it, 2 is for 16-bit integers.
  * @param {number} rows
  * @param {number} columns
- * @param {boolean} accumulate
+ * @param {number} kind
  * @param {number} depth
  * @param {number} a
  * @param {number} b
@@ -82,8 +83,8 @@ export function run_multiply_adds(turns, data) {
  * @param {number} stride
  * @param {number} turns
  */
-export function run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns) {
-    wasm.run_tile(rows, columns, accumulate, depth, a, b, c, stride, turns);
+export function run_tile(rows, columns, kind, depth, a, b, c, stride, turns) {
+    wasm.run_tile(rows, columns, kind, depth, a, b, c, stride, turns);
 }
 
 /**

@@ -1,9 +1,10 @@
 //! Matrix products: `matmul`, `linear` with weights of every stored type, and linear's gradient with respect to its input.
 //!
 //! `tile` holds the micro-kernels, `pack` and `operand` bring what they read into their order, `product` blocks and
-//! divides the work; `gemv` takes the place of all of them when there are only one or two rows.
+//! divides the work; `int16` is what is different where they multiply in 16 bits; `gemv` takes the place of all of them when there are only one or two rows.
 
 mod gemv;
+mod int16;
 pub mod operand;
 pub mod pack;
 pub mod product;
@@ -14,11 +15,15 @@ use core::marker::PhantomData;
 
 use gemv::Gemv;
 use operand::{Left, Right, RowsAcrossDepth, RowsAlongDepth};
-use product::{Shape, Start};
+use product::{Arithmetic, Shape, Start};
 
 use crate::pool::POOL;
 use crate::table::{Job, Kernel, Phase};
 use crate::weight::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Weight};
+
+/// Least rows, and least columns and depth, of a product in 16 bits.
+const INT16_ROWS: usize = 16;
+const INT16_WIDTH: usize = 32;
 
 /// A kernel that is a matrix product: its shape and operands as its job gives them.
 trait Product {
@@ -140,7 +145,8 @@ impl Product for Matmul {
     type Right = MatmulRight;
 
     fn shape(job: &Job) -> Shape {
-        Shape { batch: job.size(0), m: job.size(1), n: job.size(2), k: job.size(3) }
+        let arithmetic = Arithmetic::F32;
+        Shape { arithmetic, batch: job.size(0), m: job.size(1), n: job.size(2), k: job.size(3) }
     }
 
     fn lefts(job: &Job) -> usize {
@@ -161,6 +167,14 @@ impl Product for Matmul {
     }
 }
 
+/// The shape of a product with a weight, in 16 bits if the job asks for it and it is so large that packing is little of it
+/// and that it is no adapter's.
+fn with_weight(job: &Job, m: usize, n: usize, k: usize) -> Shape {
+    let large = m >= INT16_ROWS && n.min(k) >= INT16_WIDTH;
+    let arithmetic = if job.int16 != 0 && large { Arithmetic::Int16 } else { Arithmetic::F32 };
+    Shape { arithmetic, batch: 1, m, n, k }
+}
+
 /// y[M, N] = x[M, K]·W[N, K]ᵀ (+ bias[N]). buffers: y, x, W, bias if there is one. ints: M, N, K, whether there is a bias.
 struct Linear<W>(PhantomData<W>);
 
@@ -168,7 +182,7 @@ impl<W: Weight> Product for Linear<W> {
     type Right = RowsAlongDepth<W>;
 
     fn shape(job: &Job) -> Shape {
-        Shape { batch: 1, m: job.size(0), n: job.size(1), k: job.size(2) }
+        with_weight(job, job.size(0), job.size(1), job.size(2))
     }
 
     fn lefts(_: &Job) -> usize {
@@ -244,7 +258,7 @@ impl Product for LinearAdd {
     type Right = RowsAlongDepth<F32>;
 
     fn shape(job: &Job) -> Shape {
-        Linear::<F32>::shape(job)
+        Shape { arithmetic: Arithmetic::F32, batch: 1, m: job.size(0), n: job.size(1), k: job.size(2) }
     }
 
     fn lefts(_: &Job) -> usize {
@@ -271,7 +285,7 @@ impl<W: Weight> Product for LinearGradInput<W> {
     type Right = RowsAcrossDepth<W>;
 
     fn shape(job: &Job) -> Shape {
-        Shape { batch: 1, m: job.size(0), n: job.size(2), k: job.size(1) }
+        with_weight(job, job.size(0), job.size(2), job.size(1))
     }
 
     fn lefts(_: &Job) -> usize {

@@ -4,7 +4,7 @@ use core::arch::wasm32::f32x4_splat;
 use core::marker::PhantomData;
 
 use super::pack::{Lines, pack_across, pack_along};
-use super::tile::{NARROW, WIDE, panel_columns, tile_rows};
+use super::tile::{NARROW, ROWS, WIDE, panel_columns, tile_rows};
 use crate::simd::store;
 use crate::weight::{Eight, F32, Weight, decode_group, partial_eight};
 
@@ -25,7 +25,7 @@ impl Left {
     pub unsafe fn pack(&self, rows: core::ops::Range<usize>, begin: usize, depth: usize, out: *mut f32) {
         let mut row = rows.start;
         while row < rows.end {
-            let height = tile_rows(self.m - row);
+            let height = tile_rows(self.m - row, ROWS);
             unsafe {
                 let sliver = out.add(row * depth.next_multiple_of(2));
                 match height {

@@ -11,7 +11,7 @@ use crate::weight::{Eight, Weight, decode_group, partial_eight};
 
 /// Stores the first COUNT lanes (all for COUNT ≥ 4).
 #[inline(always)]
-unsafe fn store_lanes<const COUNT: usize>(p: *mut f32, x: v128) {
+pub unsafe fn store_lanes<const COUNT: usize>(p: *mut f32, x: v128) {
     unsafe {
         match COUNT {
             1 => v128_store32_lane::<0>(x, p.cast()),

@@ -14,10 +14,11 @@
 
 use core::ops::Range;
 
+use super::int16;
 use super::operand::{COLUMNS, Left, Right};
-use super::tile::{ROWS, WIDE, panel_columns, tile_rows, tiles};
+use super::tile::{INT16_ROWS, ROWS, WIDE, panel_columns, tile_rows, tiles};
 
-/// Depth steps in a block, at most: a panel of 16 columns takes 24 KB of L1.
+/// Words of a line in a block of the depth, at most: a panel of 16 columns takes 24 KB of L1.
 const DEPTH: usize = 384;
 /// Rows in a block: 192 × 384 of A take 288 KB of L2.
 const ROW_BLOCK: usize = 192;
@@ -29,38 +30,88 @@ const MAX_COLUMNS: usize = 6 * COLUMNS;
 pub const MAX_PANELS: usize = MAX_COLUMNS * DEPTH;
 /// Rows of C in a chunk, at most: a block of the depth of their A stays in L2, where the next chunk finds it. With more
 /// rows, threads work on rows of their own.
-const CHUNK_ROWS: usize = 2 * ROW_BLOCK;
+const CHUNK_ROWS: usize = 3 * ROW_BLOCK;
+/// Rows of A, at most, that each thread packs for itself.
+const OWN_ROWS: usize = 2 * ROW_BLOCK;
 /// Chunks worth having, so that eight threads finish together even if one of them is held up.
 const CHUNKS: usize = 32;
 /// Multiply-adds that make a chunk worth a hand-off: a few microseconds.
 const WORTHWHILE: usize = 1 << 18;
 
+/// What a product's packed operands are, and so its tiles.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Arithmetic {
+    F32,
+    Int16,
+}
+
+impl Arithmetic {
+    /// Rows of the highest tile.
+    const fn rows(self) -> usize {
+        match self {
+            Arithmetic::F32 => ROWS,
+            Arithmetic::Int16 => INT16_ROWS,
+        }
+    }
+
+    /// Elements in a word of 32 bits.
+    const fn elements(self) -> usize {
+        match self {
+            Arithmetic::F32 => 1,
+            Arithmetic::Int16 => 2,
+        }
+    }
+
+    /// Words of 32 bits that `depth` elements of a packed line take.
+    fn words(self, depth: usize) -> usize {
+        match self {
+            Arithmetic::F32 => depth.next_multiple_of(2),
+            Arithmetic::Int16 => int16::words(depth),
+        }
+    }
+
+    /// The same, with what else belongs to a line.
+    fn line(self, depth: usize) -> usize {
+        self.words(depth) + (self == Arithmetic::Int16) as usize
+    }
+}
+
 /// `batch` products C[M, N] = A[M, K]·B[K, N].
 #[derive(Clone, Copy)]
 pub struct Shape {
+    pub arithmetic: Arithmetic,
     pub batch: usize,
     pub m: usize,
     pub n: usize,
     pub k: usize,
 }
 
-/// Part `i` when `rows` are divided into `count` parts that begin where tiles do; the last takes the rest. Parts have at
-/// least ROWS rows, so that the last tiles, whose heights depend on the rows that are left, lie in one part.
-fn part_of_rows(rows: &Range<usize>, i: usize, count: usize) -> Range<usize> {
-    let step = rows.len() / count / ROWS * ROWS;
-    let begin = rows.start + i * step;
-    begin..if i + 1 == count { rows.end } else { begin + step }
-}
-
 impl Shape {
-    /// Elements of one packed A.
+    /// Words of one packed A.
     pub fn packed(&self) -> usize {
-        self.m * self.k.next_multiple_of(2)
+        let depth = self.depth().max(1);
+        self.packed_before(self.k / depth * depth) + self.m * self.arithmetic.line(self.k % depth)
     }
 
-    /// Depth steps in a block (the last may have fewer): blocks of about equal size, whole groups of a quantised type.
+    /// Words of packed A before the block of the depth that starts at `begin`.
+    fn packed_before(&self, begin: usize) -> usize {
+        let depth = self.depth().max(1);
+        self.m * (begin / depth * self.arithmetic.line(depth))
+    }
+
+    /// Part `i` when `rows` are divided into `count` parts that begin where tiles do; the last takes the rest. Parts have
+    /// at least as many rows as a tile, so that the last tiles, whose heights depend on the rows that are left, lie in one.
+    fn part_of_rows(&self, rows: &Range<usize>, i: usize, count: usize) -> Range<usize> {
+        let highest = self.arithmetic.rows();
+        let step = rows.len() / count / highest * highest;
+        let begin = rows.start + i * step;
+        begin..if i + 1 == count { rows.end } else { begin + step }
+    }
+
+    /// Elements of a line in a block of the depth (the last may have fewer): blocks of about equal size, whole groups of a
+    /// quantised type.
     fn depth(&self) -> usize {
-        let blocks = self.k.div_ceil(DEPTH).max(1);
+        let blocks = self.k.div_ceil(DEPTH * self.arithmetic.elements()).max(1);
         self.k.div_ceil(blocks).next_multiple_of(COLUMNS)
     }
 
@@ -93,7 +144,7 @@ impl Shape {
         let columns = self.columns();
         let across = self.n.div_ceil(columns);
         let parts = self.row_parts();
-        let rows = part_of_rows(&(0..self.m), i / across % parts, parts);
+        let rows = self.part_of_rows(&(0..self.m), i / across % parts, parts);
         let column = i % across * columns;
         (i / across / parts, rows, column..self.n.min(column + columns))
     }
@@ -101,7 +152,7 @@ impl Shape {
     /// Whether each thread had better pack all of A than share it: no rows are one thread's alone, and memory that another
     /// core has written takes longer to get than packing does.
     pub fn own_left(&self) -> bool {
-        self.m <= CHUNK_ROWS
+        self.m <= OWN_ROWS
     }
 
     /// Chunks in which one A is packed.
@@ -111,15 +162,23 @@ impl Shape {
 
     /// Packs the rows of chunk `i` of `left` into `packed`.
     pub unsafe fn pack_left(&self, left: Left, i: usize, packed: *mut f32) {
-        let rows = part_of_rows(&(0..self.m), i, self.pack_chunks());
+        let rows = self.part_of_rows(&(0..self.m), i, self.pack_chunks());
         for (begin, depth) in self.depth_blocks() {
-            unsafe { left.pack(rows.clone(), begin, depth, packed.add(self.m * begin)) };
+            unsafe {
+                let out = packed.add(self.packed_before(begin));
+                match self.arithmetic {
+                    Arithmetic::F32 => left.pack(rows.clone(), begin, depth, out),
+                    Arithmetic::Int16 => int16::pack_left(left, rows.clone(), begin, depth, out),
+                }
+            }
         }
     }
 
-    /// Elements of a thread's own scratch: the packed panels of a chunk.
+    /// Words of a thread's own scratch: the packed panels of a chunk, and those of COLUMNS in f32 before they are integers.
     pub fn panels(&self) -> usize {
-        self.columns() * self.depth()
+        let depth = self.depth();
+        let floats = if self.arithmetic == Arithmetic::Int16 { COLUMNS * depth } else { 0 };
+        self.columns() * self.arithmetic.line(depth) + floats
     }
 
     /// Computes chunk `i`; `operands` gives packed A, B and C of a batch index.
@@ -145,27 +204,61 @@ impl Shape {
             }
         };
         for (begin, depth) in self.depth_blocks() {
-            let padded = depth.next_multiple_of(2);
-            let a = unsafe { packed.add(self.m * begin) };
+            let words = self.arithmetic.words(depth);
+            let a = unsafe { packed.add(self.packed_before(begin)) };
             let accumulate = begin > 0 || adds;
             for block in 0..row_blocks {
-                let slivers = part_of_rows(&rows, block, row_blocks);
+                let slivers = self.part_of_rows(&rows, block, row_blocks);
                 for first in columns.clone().step_by(COLUMNS) {
                     let last = columns.end.min(first + COLUMNS);
                     unsafe {
-                        let group = panels.add((first - columns.start) * padded);
+                        let group = panels.add((first - columns.start) * self.arithmetic.line(depth));
                         if block == 0 {
-                            right.pack(first..last, begin, depth, wide, group);
+                            self.pack_right(&right, first..last, begin, depth, wide, panels, group);
                         }
                         let mut column = first;
                         while column < last {
                             let width = panel_columns(wide, last - column);
-                            let b = group.add((column - first) * padded);
+                            let b = group.add((column - first) * words);
                             let valid = width.min(last - column);
-                            self.panel(slivers.clone(), column, width, valid, padded, accumulate, a, b, c);
+                            match self.arithmetic {
+                                Arithmetic::F32 => {
+                                    self.panel(slivers.clone(), column, width, valid, words, accumulate, a, b, c)
+                                }
+                                Arithmetic::Int16 => {
+                                    let scales = group.add(COLUMNS * words + column - first);
+                                    let (m, n, c) = (self.m, self.n, c.add(column));
+                                    let panel = int16::Panel { m, n, depth, width, valid, accumulate, a, b, scales, c };
+                                    panel.multiply(slivers.clone());
+                                }
+                            }
                             column += width;
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Packs a group of columns; `panels` is the thread's scratch.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn pack_right<B: Right>(
+        &self,
+        right: &B,
+        columns: Range<usize>,
+        begin: usize,
+        depth: usize,
+        wide: bool,
+        panels: *mut f32,
+        group: *mut f32,
+    ) {
+        unsafe {
+            match self.arithmetic {
+                Arithmetic::F32 => right.pack(columns, begin, depth, wide, group),
+                Arithmetic::Int16 => {
+                    let floats = panels.add(self.columns() * self.arithmetic.line(self.depth()));
+                    right.pack(columns.clone(), begin, depth, wide, floats);
+                    int16::pack_right(floats, columns.len(), depth, wide, group);
                 }
             }
         }
@@ -188,7 +281,7 @@ impl Shape {
         let tiles = tiles(width);
         let mut row = rows.start;
         while row < rows.end {
-            let height = tile_rows(self.m - row);
+            let height = tile_rows(self.m - row, ROWS);
             let tile = tiles[height - 1][accumulate as usize];
             unsafe {
                 let (a, c) = (a.add(row * depth), c.add(row * self.n + column));
