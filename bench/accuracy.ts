@@ -43,19 +43,19 @@ function lorikeet(args: string[]): Promise<string> {
   });
 }
 
-async function measure({ name, task, train, evaluateOn }: Setting): Promise<Result> {
+async function measure({ name, task, train, both = [], evaluateOn }: Setting): Promise<Result> {
   console.error(`\n${name}`);
   const run = join(flags.runs, name);
   const common = ['--model', flags.model, ...task.flags];
   if (train) {
     const args = existsSync(run)
       ? ['--resume']
-      : [...common, '--data', referencePath(task.train), ...train, '--save-every', '20'];
+      : [...common, '--data', referencePath(task.train), ...train, ...both, '--save-every', '20'];
     await lorikeet(['train', ...args, '--out', run, '--json']);
   }
   const from = train ? ['--adapter', join(run, 'adapter'), '--model', flags.model] : common;
   const { file, rows } = evaluateOn;
-  const text = await lorikeet(['eval', ...from, '--data', referencePath(file), '--rows', rows, '--json']);
+  const text = await lorikeet(['eval', ...from, '--data', referencePath(file), '--rows', rows, ...both, '--json']);
   const { accuracy, n, ci95, macroF1 } = JSON.parse(text);
   return { name, model: flags.model, accuracy, n, ci95, macroF1 };
 }

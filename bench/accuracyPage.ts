@@ -61,12 +61,13 @@ export function accuracyPage(results: readonly Result[], machine: Machine): stri
   const rows = results.map((r) => {
     const [low, high] = r.ci95.map(percent);
     const peft = peftRight[r.name];
-    const { title, train } = settings.find(({ name }) => name === r.name) as (typeof settings)[number];
-    return `| ${title} | ${train ? `\`${train.join(' ')}\`` : ''} | ${percent(r.accuracy)} [${low}, ${high}] | ${r.n} | ${r.macroF1.toFixed(3)} | ${peft === undefined ? '' : percent(peft / 500)} |`;
+    const { title, train, both = [] } = settings.find(({ name }) => name === r.name) as (typeof settings)[number];
+    return `| ${title} | ${train ? `\`${[...train, ...both].join(' ')}\`` : ''} | ${percent(r.accuracy)} [${low}, ${high}] | ${r.n} | ${r.macroF1.toFixed(3)} | ${peft === undefined ? '' : percent(peft / 500)} |`;
   });
   const judgements = [
     ...judgement('shared prefix', judged.shared, results),
     ...judgement('`--no-share-prefix`', judged.apart, results),
+    ...judgement('`--compute int16`', judged.int16, results),
   ];
   return [
     '# What fine-tuning reaches',

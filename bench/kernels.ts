@@ -155,12 +155,19 @@ const best = roofline();
 const rates = best.copies.map(({ bytes, gbytes }) => `${gbytes.toFixed(1)} GB/s of ${bytes / 2 ** 20} MiB`);
 const peaks =
   backend.info.build === 'relaxed'
-    ? { f32: peak('f32', 0.1), wideF32: peak('wideF32', 0.1), wideInt8: peak('wideInt8', 0.1) }
+    ? {
+        f32: peak('f32', 0.1),
+        wideF32: peak('wideF32', 0.1),
+        wideInt8: peak('wideInt8', 0.1),
+        wideInt16: peak('wideInt16', 0.1),
+      }
     : undefined;
 if (peaks) {
-  const [f32, wideF32, wideInt8] = [peaks.f32, peaks.wideF32, peaks.wideInt8].map((x) => x.toFixed(1));
+  const { f32, wideF32, wideInt8, wideInt16 } = peaks;
+  const [narrow, wide, int8, int16] = [f32, wideF32, wideInt8, wideInt16].map((x) => x.toFixed(1));
   console.log(
-    `multiply-adds a thread: f32 ${f32} G/s in 128 bits, ${wideF32} paired; int8 dot products ${wideInt8} G/s`,
+    `multiply-adds a thread: f32 ${narrow} G/s in 128 bits, ${wide} paired; int8 dot products ${int8} G/s; ` +
+      `the tile of int16 ${int16} G/s`,
   );
 }
 console.log(`roofline: matmul ${best.gflops.toFixed(1)} GFLOP/s; copies ${rates.join(', ')}\n`);

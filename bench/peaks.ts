@@ -2,6 +2,16 @@ import { readFileSync } from 'node:fs';
 import * as kernels from '../kernels/wasm/pkg/relaxed/lorikeet_kernels.js';
 import { median } from './statistics.ts';
 
+/** Of 16-bit integers (kernels/wasm/build.rs); an element of the depth is two. */
+const TILE = { rows: 5, columns: 16, depth: 192, kind: 2 };
+
+function runInt16Tile(turns: number, data: number): void {
+  const { rows, columns, depth, kind } = TILE;
+  const b = data + 4 * rows * depth;
+  const c = b + 4 * columns * depth;
+  kernels.run_tile(rows, columns, kind, depth, data, b, c, 4 * columns, turns);
+}
+
 /** Loops of arithmetic alone (kernels/wasm/src/probe.rs), and the multiply-adds of their turns. */
 const loops = {
   /** f32 in 128-bit vectors. */
@@ -10,6 +20,8 @@ const loops = {
   wideF32: { run: kernels.run_wide_multiply_adds, multiplyAdds: 768 },
   /** 8-bit integers (i32x4.relaxed_dot_i8x16_i7x16_add), likewise. V8 has one instruction for it only where the CPU has AVX-VNNI. */
   wideInt8: { run: kernels.run_wide_dots, multiplyAdds: 3072 },
+  /** 16-bit integers, likewise, as the highest tile multiplies them, with its loads. */
+  wideInt16: { run: runInt16Tile, multiplyAdds: 2 * TILE.rows * TILE.columns * TILE.depth },
 };
 
 const PAGE_BYTES = 65536;

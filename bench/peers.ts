@@ -3,8 +3,8 @@
 //   npm run bench:peers -- [PART …] [--pairs N] [--steps N] [--rounds N] [--threads N] [--no-revectorize]
 //                          [--model NAME|PATH] [--data FILE] [--batch N] [--length N] [--json FILE] [--more]
 //
-// A PART is gemm, weights, train, train-bf16, prompt, eval, eval-bf16, memory, scaling, length, or page; without any, all of
-// them. Each puts what it found into the JSON file (default runs/peers.json) as soon as it has it, pair by pair, and leaves the
+// A PART is gemm, weights, train, train-bf16, train-int16, prompt, eval, eval-bf16, eval-int16, memory, scaling, length, or page;
+// without any, all of them. Each puts what it found into the JSON file (default runs/peers.json) as soon as it has it, pair by pair, and leaves the
 // other parts there alone, so that they can be measured one by one when the machine is idle; with --more new pairs join those
 // that the file has of a part. `page` writes bench/RESULTS.md of all that the file holds. transformers + peft need a Python with
 // torch, transformers, peft and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of LORIKEET_DATA unless --data names others.
@@ -20,17 +20,17 @@ import { resolveModel } from '../models/pull/index.ts';
 import { type Settings, Unavailable } from './peers/context.ts';
 import { measureGemm, measureWeights } from './peers/gemm.ts';
 import { resultsPage } from './peers/page.ts';
-import { type PartName, type Results, readResults, saveResults } from './peers/results.ts';
-import type { Job } from './peers/sides.ts';
-import { bars, holds } from './peers/summary.ts';
 import {
-  measureLengths,
-  measureMemory,
-  measurePairs,
-  measureScaling,
-  type PairStore,
-  type TorchType,
-} from './peers/workloads.ts';
+  type ComparisonName,
+  comparisonNames,
+  comparisons,
+  type PartName,
+  type Results,
+  readResults,
+  saveResults,
+} from './peers/results.ts';
+import { bars, holds } from './peers/summary.ts';
+import { measureLengths, measureMemory, measurePairs, measureScaling, type PairStore } from './peers/workloads.ts';
 import { referencePath } from './referenceData.ts';
 import { machine, printMachine, printTable } from './report.ts';
 
@@ -89,25 +89,22 @@ async function save<P extends PartName>(part: P, result: Omit<NonNullable<Result
   await saveResults(flags.json, { ...readResults(flags.json), [part]: { ...result, origin } });
 }
 
-type PairPart = 'train' | 'train-bf16' | 'prompt' | 'eval' | 'eval-bf16' | 'scaling';
-const storeOf = (part: PairPart): PairStore => ({
+const storeOf = (part: ComparisonName | 'scaling'): PairStore => ({
   earlier: flags.more ? readResults(flags.json)[part] : undefined,
   onPair: (result) => save(part, result),
 });
 
-function compared(part: PairPart, job: Job, dtype: TorchType): Promise<void> {
-  if (dtype === 'bfloat16' && !hasBf16) throw new Unavailable('this CPU lists no bf16 arithmetic');
-  return measurePairs(part, settings, job, dtype, storeOf(part));
+function compare(name: ComparisonName): Promise<void> {
+  const comparison = comparisons[name];
+  if (comparison.theirs === 'bfloat16' && !hasBf16) throw new Unavailable('this CPU lists no bf16 arithmetic');
+  return measurePairs(comparison, settings, storeOf(name));
 }
+const compared = Object.fromEntries(comparisonNames.map((name) => [name, () => compare(name)]));
 
 const parts: Record<PartName, () => Promise<void>> = {
   gemm: async () => save('gemm', await measureGemm(settings)),
   weights: async () => save('weights', await measureWeights(settings)),
-  train: () => compared('train', 'lora', 'float32'),
-  'train-bf16': () => compared('train-bf16', 'lora', 'bfloat16'),
-  prompt: () => compared('prompt', 'prompt', 'float32'),
-  eval: () => compared('eval', 'eval', 'float32'),
-  'eval-bf16': () => compared('eval-bf16', 'eval', 'bfloat16'),
+  ...(compared as Record<ComparisonName, () => Promise<void>>),
   memory: async () => save('memory', await measureMemory(settings, hasBf16)),
   scaling: () => measureScaling(settings, storeOf('scaling')),
   length: async () => save('length', await measureLengths(settings)),

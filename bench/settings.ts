@@ -16,6 +16,8 @@ export interface Setting {
   task: Task;
   /** Flags of `train`; none: the model as it is. */
   train?: string[];
+  /** Flags of `train` and `eval`. */
+  both?: string[];
   evaluateOn: { file: string; rows: string };
 }
 
@@ -78,6 +80,7 @@ const initialisations = {
 export const judged = {
   shared: seeds.map((seed) => `imdb-lora-150-s${seed}-on`),
   apart: seeds.map((seed) => `imdb-lora-150-s${seed}-off`),
+  int16: seeds.map((seed) => `imdb-lora-150-s${seed}-int16`),
 };
 
 export const settings: Setting[] = [
@@ -87,6 +90,10 @@ export const settings: Setting[] = [
       ...['--seed', `${seed}`, '--no-share-prefix'],
     ]),
   ),
+  ...seeds.map((seed) => ({
+    ...trained(judged.int16[seed], `IMDB, LoRA, products in 16 bits, seed ${seed}`, imdb, 150, ['--seed', `${seed}`]),
+    both: ['--compute', 'int16'],
+  })),
   zeroShot('imdb', 'IMDB', imdb),
   trained('imdb-lora-50', 'IMDB, LoRA', imdb, 50, []),
   trained('imdb-lora-500', 'IMDB, LoRA', imdb, 500, []),

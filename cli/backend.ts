@@ -41,7 +41,7 @@ export async function openDevice(
     assertComputes(opened.backend, dtype);
     const { name } = opened.backend;
     if (compute === 'int16' && name !== 'wasm')
-      throw new Error(`backend ${name} has no such products; --device wasm has`);
+      throw new Error(`backend ${name} has no such products; --device wasm computes in them`);
   } catch (error) {
     await opened[Symbol.asyncDispose]();
     throw new CliError('device', `--compute ${compute}: ${(error as Error).message}`);

@@ -1,6 +1,6 @@
 // Our side of a comparison, in a process of its own: trains or evaluates as the CLI does.
 //
-//   node lorikeetServer.ts [--revectorize]
+//   node lorikeetServer.ts f32|int16 [--revectorize]
 import { noGrad } from '../../engine/index.ts';
 import { evaluate } from '../../peft/evaluate.ts';
 import { Classification, type Labelled } from '../../peft/task.ts';
@@ -10,6 +10,7 @@ import { sum } from '../statistics.ts';
 import { serve } from './child.ts';
 import type { Loaded, LoadRequest, RunRequest, Template, Turn } from './sides.ts';
 
+const products = process.argv[2] === 'int16' ? 'int16' : 'f32';
 const revectorize = process.argv.includes('--revectorize');
 
 /** Does the next so many steps. */
@@ -22,7 +23,7 @@ const peakBytes = (): number => process.resourceUsage().maxRSS * 1024;
 const tokensOf = ({ example: e }: Labelled): number => e.shared.length + e.prompt.length + e.answer.length;
 
 async function load(request: LoadRequest): Promise<Loaded & { template: Template }> {
-  const session = await openSession({ model: request.model, threads: request.threads, revectorize });
+  const session = await openSession({ model: request.model, threads: request.threads, revectorize, products });
   const { tokenizer, backend } = session;
   const { labels, maxLength } = request;
   const options = { prompt: 'alpaca', instruction: defaultInstruction, maxLength } as const;
@@ -33,7 +34,7 @@ async function load(request: LoadRequest): Promise<Loaded & { template: Template
     request.job === 'eval' ? evaluation(session, task, reviews, request) : await training(session, reviews, request);
   const { before, after, joint } = task.template;
   return {
-    description: `lorikeet, ${describeBackend(backend)}; weights as in the file, f32 arithmetic`,
+    description: `lorikeet, ${describeBackend(backend)}; weights as in the file`,
     tokens: sum(reviews.map(tokensOf)),
     peakBytes: peakBytes(),
     template: {

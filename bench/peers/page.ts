@@ -1,6 +1,6 @@
 // bench/RESULTS.md, from the results of bench/peers.ts.
 import { fitQuadratic, median, type Spread, spread, sum } from '../statistics.ts';
-import { engines, type Pairs, type PartName, type ProductRates, type Results } from './results.ts';
+import { comparisonNames, comparisons, engines, type Pairs, type ProductRates, type Results } from './results.ts';
 import { bars, byShape, holds, reviewsPerSecond, shapeName, speedRatio, threadsOf } from './summary.ts';
 
 type Cell = string | number | undefined;
@@ -173,7 +173,7 @@ Everything in one line of the tables was measured in turns in one run; only rati
 How the sides run:
 - **lorikeet**: weights as they are in the file (Q4_1 with a Q8_0 embedding), f32 arithmetic, in WebAssembly. The instruction that all reviews
   share is computed once a step, nothing is padded, logits exist for answer tokens only; as much of a batch at once as memory allows. These
-  are the command line's defaults.
+  are the command line's defaults. With \`--compute int16\` linear layers and their gradients multiply in 16-bit integers.
 - **transformers + peft**: the same GGUF file, widened to f32 or bf16 when it is loaded; scaled-dot-product attention, no gradient checkpointing.
   Training pads each batch on the right to its longest review; LoRA's matrices are f32 under bf16 weights (peft's default). Evaluation runs in
   inference mode without a cache, sorted by length, padded on the left, with logits for the last row alone.
@@ -213,16 +213,9 @@ export function resultsPage(results: Results): string {
       productTable(weights.rates, kinds, ({ weight }) => weight),
     );
   }
-  const compared: [PartName, string][] = [
-    ['train', 'LoRA training, against f32'],
-    ['train-bf16', 'LoRA training, against bf16'],
-    ['prompt', 'Prompt tuning, against f32'],
-    ['eval', 'Evaluation, against f32'],
-    ['eval-bf16', 'Evaluation, against bf16'],
-  ];
-  for (const [part, title] of compared) {
-    const result = results[part] as Pairs | undefined;
-    if (result) sections.push(pairSection(title, result, ['lorikeet', 'transformers']));
+  for (const name of comparisonNames) {
+    const result = results[name];
+    if (result) sections.push(pairSection(comparisons[name].title, result, ['lorikeet', 'transformers']));
   }
   if (memory) sections.push(memorySection(memory));
   if (scaling)

@@ -6,7 +6,7 @@ import { dirname } from 'node:path';
 import { replaceFile } from '../../engine/file.ts';
 import type { Machine } from '../report.ts';
 import type { Product } from './products.ts';
-import type { Turn } from './sides.ts';
+import type { Job, Turn } from './sides.ts';
 
 /** What multiplies matrices, and limits to it: the columns of a table. */
 export const engines = {
@@ -57,15 +57,64 @@ export interface Lengths {
   points: { length: number; seconds: number; microBatch: number }[];
 }
 
-interface Parts {
+/** Ours against transformers + peft. */
+export interface Comparison {
+  title: string;
+  /** How the table of bars names the ratio of reviews a second. */
+  measure: string;
+  job: Job;
+  /** What their weights and activations are, and what our products are in. */
+  theirs: 'float32' | 'bfloat16';
+  ours: 'f32' | 'int16';
+  /** Bars that the project has set itself. */
+  least: number;
+  aim: number;
+}
+
+export const comparisons = {
+  train: {
+    title: 'LoRA training, against f32',
+    measure: 'LoRA training, reviews/s / transformers + peft f32',
+    ...{ job: 'lora', theirs: 'float32', ours: 'f32', least: 2, aim: 3.5 },
+  },
+  'train-bf16': {
+    title: 'LoRA training, against bf16',
+    measure: 'LoRA training, reviews/s / transformers + peft bf16',
+    ...{ job: 'lora', theirs: 'bfloat16', ours: 'f32', least: 0.9, aim: 1.7 },
+  },
+  'train-int16': {
+    title: 'LoRA training with --compute int16, against f32',
+    measure: 'LoRA training with --compute int16, reviews/s / transformers + peft f32',
+    ...{ job: 'lora', theirs: 'float32', ours: 'int16', least: 2, aim: 3.5 },
+  },
+  prompt: {
+    title: 'Prompt tuning, against f32',
+    measure: 'prompt tuning V = 8, reviews/s / transformers + peft f32',
+    ...{ job: 'prompt', theirs: 'float32', ours: 'f32', least: 2, aim: 3.5 },
+  },
+  eval: {
+    title: 'Evaluation, against f32',
+    measure: 'evaluation, reviews/s / transformers f32',
+    ...{ job: 'eval', theirs: 'float32', ours: 'f32', least: 2, aim: 4 },
+  },
+  'eval-bf16': {
+    title: 'Evaluation, against bf16',
+    measure: 'evaluation, reviews/s / transformers bf16',
+    ...{ job: 'eval', theirs: 'bfloat16', ours: 'f32', least: 0.75, aim: 1.5 },
+  },
+  'eval-int16': {
+    title: 'Evaluation with --compute int16, against f32',
+    measure: 'evaluation with --compute int16, reviews/s / transformers f32',
+    ...{ job: 'eval', theirs: 'float32', ours: 'int16', least: 2, aim: 4 },
+  },
+} as const satisfies Record<string, Comparison>;
+export type ComparisonName = keyof typeof comparisons;
+export const comparisonNames = Object.keys(comparisons) as ComparisonName[];
+
+interface Parts extends Record<ComparisonName, Pairs> {
   /** `versions` of the libraries, or why one could not be measured. */
   gemm: { versions: Record<string, string>; rates: ProductRates[] };
   weights: { rates: ProductRates[] };
-  train: Pairs;
-  'train-bf16': Pairs;
-  prompt: Pairs;
-  eval: Pairs;
-  'eval-bf16': Pairs;
   memory: { processes: PeakMemory[] };
   /** Ours with all threads against ours with one. */
   scaling: Pairs;

@@ -1,7 +1,15 @@
 // Ratios out of results, beside the bars that the project has set itself.
 import { median, ratioOfPairs, type Spread, spread, sum } from '../statistics.ts';
 import type { Product } from './products.ts';
-import { engines, type Pairs, type PeakMemory, type ProductRates, type Results } from './results.ts';
+import {
+  comparisonNames,
+  comparisons,
+  engines,
+  type Pairs,
+  type PeakMemory,
+  type ProductRates,
+  type Results,
+} from './results.ts';
 import type { Turn } from './sides.ts';
 
 /** A line of the table of bars. */
@@ -130,11 +138,10 @@ export function bars(results: Results): Bar[] {
   return [
     ...(gemm ? threadsOf(gemm.rates).flatMap((threads) => gemmBars(gemm, threads)) : []),
     ...(weights ? threadsOf(weights.rates).flatMap((threads) => weightBars(weights, threads)) : []),
-    pairs('LoRA training, reviews/s / transformers + peft f32', results.train, 2, 3.5),
-    pairs('LoRA training, reviews/s / transformers + peft bf16', results['train-bf16'], 0.9, 1.7),
-    pairs('prompt tuning V = 8, reviews/s / transformers + peft f32', results.prompt, 2, 3.5),
-    pairs('evaluation, reviews/s / transformers f32', results.eval, 2, 4),
-    pairs('evaluation, reviews/s / transformers bf16', results['eval-bf16'], 0.75, 1.5),
+    ...comparisonNames.map((name) => {
+      const { measure, least, aim } = comparisons[name];
+      return pairs(measure, results[name], least, aim);
+    }),
     {
       ...{ measure: 'peak memory of LoRA training / transformers + peft f32', least: 0.4, aim: 0.2, low: true },
       measured: memoryRatio(results.memory?.processes, 'lora'),

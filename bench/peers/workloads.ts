@@ -4,13 +4,13 @@ import { promisify } from 'node:util';
 import type { Measured } from '../workloads.ts';
 import { Child } from './child.ts';
 import { file, Progress, pythonWith, readReviews, type Settings, threadVariables } from './context.ts';
-import type { Lengths, Pairs, PeakMemory } from './results.ts';
+import type { Comparison, Lengths, Pairs, PeakMemory } from './results.ts';
 import type { Job, Loaded, LoadRequest, Reviews, RunRequest, Template, Turn } from './sides.ts';
 
-export type TorchType = 'float32' | 'bfloat16';
+type TorchType = Comparison['theirs'];
 
-function lorikeet({ revectorize }: Settings): Child {
-  const args = [file('lorikeetServer.ts'), ...(revectorize ? ['--revectorize'] : [])];
+function lorikeet({ revectorize }: Settings, products: Comparison['ours'] = 'f32'): Child {
+  const args = [file('lorikeetServer.ts'), products, ...(revectorize ? ['--revectorize'] : [])];
   return new Child('lorikeet', process.execPath, args);
 }
 
@@ -90,14 +90,12 @@ function compare(job: Job, ours: Turn, theirs: Turn): void {
 
 /** Ours against transformers + peft. */
 export async function measurePairs(
-  title: string,
+  { title, job, ...sides }: Comparison,
   settings: Settings,
-  job: Job,
-  dtype: TorchType,
   store: PairStore,
 ): Promise<void> {
-  using theirs = transformers(settings, dtype);
-  using ours = lorikeet(settings);
+  using theirs = transformers(settings, sides.theirs);
+  using ours = lorikeet(settings, sides.ours);
   await takeTurns(title, settings, job, [ours, theirs, settings.threads], store);
 }
 

@@ -44,6 +44,16 @@ describe('no GPU', () => {
     expect(code).toBe(6);
   });
 
+  it('--compute int16 is for the CPU', () => {
+    const { code, stderr } = lorikeet(['eval', '--device', 'cuda-sim', '--compute', 'int16', ...nothingThere], none);
+    expect(stderr).toBe(
+      'lorikeet: --compute int16: backend cuda-sim has no such products; --device wasm computes in them\n',
+    );
+    expect(code).toBe(6);
+    const { stdout } = lorikeet(['eval', '--compute', 'int16', ...nothingThere], none);
+    expect(stdout).toMatch(/^device: wasm, .*, products in int16; no CUDA: /);
+  });
+
   it('cuda-sim runs the kernels on the CPU', () => {
     const { stdout } = lorikeet(['eval', '--device', 'cuda-sim', ...nothingThere], none);
     expect(stdout).toMatch(/^device: cuda-sim, PTX on the CPU, very slow \(sm_\d+, [\d.]+ GiB free\)\n/);
