@@ -55,7 +55,7 @@ interface Finding {
 async function wasmFindings(threads: number | undefined): Promise<Finding[]> {
   const started = performance.now();
   try {
-    const backend = await createWasmBackend({ threads, revectorize: true });
+    const backend = await createWasmBackend({ threads, revectorize: true, products: 'int16' });
     const { build, threads: running, threadsReason, revectorize, revectorizeReason } = backend.info;
     const ms = Math.round(performance.now() - started);
     await backend.close();

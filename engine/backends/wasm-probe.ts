@@ -119,8 +119,10 @@ function drive(kernels: Probed, memory: Float32Array, tiles: Tile[]): Verdict {
     const found = `micro-kernel ${nameOf(slow[0])} reached ${reached(rate(slow[0]))} within ${BUDGET} ms`;
     return { wide: false, found };
   }
-  const best = Math.max(...Array.from({ length: 10 }, () => tileRate(tiles[0])));
-  return { wide: true, found: `${reached(best)}, equal bit for bit` };
+  const best = (tile: Tile): number => Math.max(...Array.from({ length: 10 }, () => tileRate(tile)));
+  // An element in 16 bits is two numbers.
+  const int16 = tiles.includes(int16Tiles[0]) ? `, ${(2 * best(int16Tiles[0])).toFixed(0)} in 16 bits` : '';
+  return { wide: true, found: `${reached(best(tiles[0]))}${int16}, equal bit for bit` };
 }
 
 function run(
