@@ -28,9 +28,9 @@ const PACK_ROWS: usize = 24;
 const MAX_COLUMNS: usize = 6 * COLUMNS;
 /// Elements of a thread's packed panels, at most.
 pub const MAX_PANELS: usize = MAX_COLUMNS * DEPTH;
-/// Rows of C in a chunk, at most: a block of the depth of their A stays in L2, where the next chunk finds it. With more
-/// rows, threads work on rows of their own.
-const CHUNK_ROWS: usize = 3 * ROW_BLOCK;
+/// Rows of C in a chunk, at most: a block of the depth of their A comes from L3 once for each chunk. With fewer rows B is
+/// packed oftener, with more there are not enough chunks of few columns.
+const CHUNK_ROWS: usize = 6 * ROW_BLOCK;
 /// Rows of A, at most, that each thread packs for itself.
 const OWN_ROWS: usize = 2 * ROW_BLOCK;
 /// Chunks worth having, so that eight threads finish together even if one of them is held up.
