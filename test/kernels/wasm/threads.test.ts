@@ -72,6 +72,7 @@ describe('createWasmBackend', () => {
       threadsReason: undefined,
       revectorize: false,
       revectorizeReason: 'not asked for',
+      products: 'f32',
     });
     await backend.close();
     expect(() => backend.alloc(1)).toThrow('refuses further calls: it was closed');
