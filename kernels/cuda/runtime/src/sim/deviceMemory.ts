@@ -11,14 +11,14 @@ export const globalBase = windows.GLOBAL * 2 ** 32;
 export const shadow = { written: 1, allocated: 2, inFlight: 4 } as const;
 export const WRITTEN = 0x01010101;
 
-/** Views of one buffer as the types that instructions access. */
-export function views(buffer: ArrayBuffer) {
+/** Views of one buffer, from byte `start` on, as the types that instructions access. */
+export function views(buffer: ArrayBuffer, start = 0) {
   return {
-    bytes: new Uint8Array(buffer),
-    halves: new Uint16Array(buffer),
-    ints: new Int32Array(buffer),
-    floats: new Float32Array(buffer),
-    doubles: new Float64Array(buffer),
+    bytes: new Uint8Array(buffer, start),
+    halves: new Uint16Array(buffer, start),
+    ints: new Int32Array(buffer, start),
+    floats: new Float32Array(buffer, start),
+    doubles: new Float64Array(buffer, start),
   };
 }
 
@@ -126,6 +126,14 @@ export class DeviceMemory {
       }
     }
     return { kind: 'out-of-bounds', text: 'memory that belongs to no allocation' };
+  }
+
+  /** Whether 16 bytes may be loaded from an address without more ado. */
+  holdsRow(lo: number, hi: number): boolean {
+    const { ints } = this.shadow;
+    const x = lo >>> 2;
+    if (hi !== windows.GLOBAL || (lo & 15) !== 0) return false;
+    return (ints[x] & ints[x + 1] & ints[x + 2] & ints[x + 3]) === WRITTEN;
   }
 
   /**

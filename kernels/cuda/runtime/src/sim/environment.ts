@@ -8,8 +8,10 @@ import { type DeviceMemory, views, WRITTEN, windows } from './deviceMemory.ts';
 import * as float from './float.ts';
 import type { Instrumentation } from './instrumentation.ts';
 import * as int64 from './int64.ts';
+import { matrixLoader } from './ldmatrix.ts';
 import type { LocalMemory } from './localMemory.ts';
-import { loadMatrixRows, matrixFunctions } from './matrix.ts';
+import { halfAccumulators } from './matrix.ts';
+import type { RegisterFile } from './registerFile.ts';
 import type { Reporter } from './report.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { SharedMemory } from './sharedMemory.ts';
@@ -21,8 +23,7 @@ interface Parts {
   readonly shared: SharedMemory;
   readonly local: LocalMemory;
   readonly params: ReturnType<typeof views>;
-  /** Register file. */
-  readonly file: ReturnType<typeof views>;
+  readonly registers: RegisterFile;
   /** ntid, ctaid, nctaid, number of warps, dynamic and total shared bytes, clock. */
   readonly uniforms: Int32Array;
   readonly copies: AsyncCopies;
@@ -50,9 +51,9 @@ const shadows = (letter: string, arrays: Arrays) => ({
 
 /** Everything that generated code calls by name. */
 export function environment(parts: Parts): Record<string, unknown> {
-  const { checks, global, shared, local, params, file, reporter, scheduler, counter, addresses, copies } = parts;
+  const { checks, global, shared, local, params, registers, reporter, scheduler, counter, addresses, copies } = parts;
+  const file = registers.data;
   const transfer = views(new ArrayBuffer(8));
-  const rowOffsets = new Int32Array(32);
 
   const globalAccess =
     (store: boolean) =>
@@ -108,30 +109,6 @@ export function environment(parts: Parts): Record<string, unknown> {
     }
     if (space === '' && hi === windows.LOCAL) return resolve(site, w, l, lo, hi, bytes, false)!;
     return { data: global.data, offset: checks.memory ? globalAccess(false)(site, w, l, lo, hi, bytes) : lo };
-  };
-
-  const loadMatrix = (
-    site: number,
-    w: number,
-    row: number,
-    wide: boolean,
-    offset: number,
-    transposed: boolean,
-    base: number,
-    destinations: readonly number[],
-  ): void => {
-    const lanes = 8 * destinations.length;
-    for (let l = 0; l < lanes; l++) {
-      const lo = (wide ? file.ints[row + 2 * l] : file.ints[row + l]) + offset;
-      addresses[site * 32 + l] = lo;
-      rowOffsets[l] = checks.memory
-        ? shared.access(site, w, l, lo, wide ? file.ints[row + 2 * l + 1] : 0, 16, false)
-        : lo;
-      if (!checks.memory || !checks.races) continue;
-      for (let x = rowOffsets[l] >>> 2; x < (rowOffsets[l] + 16) >>> 2; x++) shared.races.read(site, w, l, x);
-    }
-    if (checks.counters) counter.shared(addresses, site * 32, lanes === 32 ? -1 : (1 << lanes) - 1, 16, false);
-    loadMatrixRows(file.ints, shared.data.halves, rowOffsets, transposed, base, destinations);
   };
 
   const unassigned = (site: number, w: number, l: number, name: string): void => {
@@ -220,7 +197,8 @@ export function environment(parts: Parts): Record<string, unknown> {
     },
     ...warpFunctions(file.ints, scheduler.wrongLane.bind(scheduler)),
     ...atomicFunctions(atomicPlace, float),
-    ...matrixFunctions(file.ints, file.floats),
-    loadMatrix,
+    ...registers.products,
+    mmaHalf: halfAccumulators(registers),
+    loadMatrix: matrixLoader(file.ints, shared, checks, counter),
   };
 }

@@ -7,6 +7,7 @@ import { type DeviceMemory, views } from './deviceMemory.ts';
 import { environment } from './environment.ts';
 import type { Instrumentation } from './instrumentation.ts';
 import { LocalMemory } from './localMemory.ts';
+import { registerFile } from './registerFile.ts';
 import type { Reporter } from './report.ts';
 import { type BlockFunction, Scheduler } from './scheduler.ts';
 import type { SharedMemory } from './sharedMemory.ts';
@@ -58,12 +59,13 @@ export class SimulatedKernel implements Kernel {
     this.#maxDynamicShared = Math.max(bytes, this.#maxDynamicShared);
   }
 
-  // Made at the first launch: the register file alone can take megabytes.
+  // Made at the first launch.
   private prepare() {
     const { checks, global, shared, reporter, stepLimit } = this.#machine;
     const { layout, functions, sites } = this.#compiled;
     const warps = Math.ceil(this.maxThreads / 32);
-    const file = views(new ArrayBuffer(4 * layout.words * warps));
+    const registers = registerFile(4 * layout.words * warps);
+    const file = registers.data;
     const params = views(new ArrayBuffer(paramBytes + 16));
     const uniforms = new Int32Array(16);
     const local = new LocalMemory(layout, warps * 32, reporter, checks.uninitialised);
@@ -78,7 +80,7 @@ export class SimulatedKernel implements Kernel {
       shared,
       local,
       params,
-      file,
+      registers,
       uniforms,
       copies,
       scheduler,

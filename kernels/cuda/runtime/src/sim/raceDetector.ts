@@ -75,29 +75,35 @@ export class RaceDetector {
       this.readers[x] |= 1 << reader;
       return;
     }
-    // Readers of an earlier time (there were partial barriers between) are remembered one by one.
-    if (before >= this.clocks.horizon[w]) {
-      for (let v = 0; v < this.clocks.warps; v++) {
-        if (v === w || ((this.readers[x] >>> v) & 1) === 0 || !this.clocks.between(v, before, w)) continue;
-        let times = this.#olderReads.get(x);
-        if (times === undefined) {
-          times = new Int32Array(maxWarps);
-          this.#olderReads.set(x, times);
-        }
-        times[v] = before;
-      }
-    }
+    if (before >= this.clocks.horizon[w]) this.#keepOlderReaders(w, x, before);
     this.readTime[x] = time;
     this.readers[x] = 1 << reader;
   }
 
-  /** A write of word `x`; `same` says that it stores what is there already. */
-  write(site: number, w: number, lane: number, x: number, same: boolean): void {
-    const settled = this.clocks.settled[w];
-    if (timeOf(this.writes[x]) >= settled || timeOf(this.reads[x]) >= settled) {
-      this.#checkWrite(site, w, lane, x, same);
-      if (this.#narrow) for (let k = 4 * x; k < 4 * x + 4; k++) this.#writeByte(site, w, lane, k, false);
+  // Readers of an earlier time (there were partial barriers between) are remembered one by one.
+  #keepOlderReaders(w: number, x: number, time: number): void {
+    for (let v = 0; v < this.clocks.warps; v++) {
+      if (v === w || ((this.readers[x] >>> v) & 1) === 0 || !this.clocks.between(v, time, w)) continue;
+      let times = this.#olderReads.get(x);
+      if (times === undefined) {
+        times = new Int32Array(maxWarps);
+        this.#olderReads.set(x, times);
+      }
+      times[v] = time;
     }
+  }
+
+  /** Reports what a write of word `x` races with; `same` says that it stores what is there already. */
+  check(site: number, w: number, lane: number, x: number, same: boolean): void {
+    const settled = this.clocks.settled[w];
+    if (timeOf(this.writes[x]) < settled && timeOf(this.reads[x]) < settled) return;
+    this.#checkWrite(site, w, lane, x, same);
+    if (this.#narrow) for (let k = 4 * x; k < 4 * x + 4; k++) this.#writeByte(site, w, lane, k, false);
+  }
+
+  /** Checks a write and remembers it. */
+  write(site: number, w: number, lane: number, x: number, same: boolean): void {
+    this.check(site, w, lane, x, same);
     this.noteWrite(w, lane, x);
   }
 
@@ -149,6 +155,63 @@ export class RaceDetector {
     this.reads[x] = 0;
     this.readers[x] = 0;
     if (this.#olderReads.size > 0) this.#olderReads.delete(x);
+  }
+
+  // ---- accesses of 16 bytes: words that always go together mostly have one past, which is then looked at once ----
+
+  // Whether four words from `x` on have one last write and one last read.
+  #alike(x: number): boolean {
+    const { writes, reads } = this;
+    const write = writes[x];
+    const read = reads[x];
+    return (
+      ((writes[x + 1] ^ write) | (writes[x + 2] ^ write) | (writes[x + 3] ^ write)) === 0 &&
+      ((reads[x + 1] ^ read) | (reads[x + 2] ^ read) | (reads[x + 3] ^ read)) === 0
+    );
+  }
+
+  #setReads(x: number, entry: number): void {
+    const { reads } = this;
+    reads[x] = reads[x + 1] = reads[x + 2] = reads[x + 3] = entry;
+  }
+
+  /** Each of a warp's first `lanes` lanes does a `read` of four words; `offsets` are in bytes. */
+  readRows(site: number, w: number, lanes: number, offsets: Int32Array): void {
+    const { writes, reads } = this;
+    const key = this.clocks.key[w];
+    const horizon = this.#narrow ? 0 : this.clocks.horizon[w];
+    for (let lane = 0; lane < lanes; lane++) {
+      const x = offsets[lane] >>> 2;
+      if (timeOf(writes[x]) >= horizon || !this.#alike(x)) {
+        for (let k = 0; k < 4; k++) this.read(site, w, lane, x + k);
+        continue;
+      }
+      const last = reads[x];
+      if ((last & ~(flag | 31)) === key) {
+        if (laneOf(last) !== lane) this.#setReads(x, key | flag);
+        continue;
+      }
+      if (timeOf(last) >= horizon && warpOf(last) !== w) {
+        for (let k = 0; k < 4; k++) this.#keepReader(w, x + k, warpOf(last), timeOf(last));
+      }
+      this.#setReads(x, key | lane);
+    }
+  }
+
+  /** `check` of four words from `x` on. */
+  checkRow(site: number, w: number, lane: number, x: number): void {
+    const settled = this.clocks.settled[w];
+    if (timeOf(this.writes[x]) < settled && timeOf(this.reads[x]) < settled && this.#alike(x)) return;
+    for (let k = 0; k < 4; k++) this.check(site, w, lane, x + k, false);
+  }
+
+  /** `noteWrite` of four words from `x` on. */
+  noteRow(w: number, lane: number, x: number): void {
+    const { writes, readers } = this;
+    writes[x] = writes[x + 1] = writes[x + 2] = writes[x + 3] = this.clocks.key[w] | lane;
+    readers[x] = readers[x + 1] = readers[x + 2] = readers[x + 3] = 0;
+    this.#setReads(x, 0);
+    if (this.#olderReads.size > 0) for (let k = 0; k < 4; k++) this.#olderReads.delete(x + k);
   }
 
   // ---- accesses of one or two bytes ----

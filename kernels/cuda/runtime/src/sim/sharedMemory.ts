@@ -5,6 +5,7 @@ import type { Reporter, ReportKind } from './report.ts';
 /** Room for the opt-in limit of every known device, and for red zones between variables. */
 const arenaBytes = 512 * 1024;
 const scratch = arenaBytes - 4096;
+const ALLOCATED = shadow.allocated * 0x01010101;
 
 /** A variable of the block's shared memory. */
 export interface SharedRange {
@@ -16,7 +17,7 @@ export interface SharedRange {
 /** A block's shared memory: bytes, what is known of each, and the race detector. */
 export class SharedMemory {
   readonly data = views(new ArrayBuffer(arenaBytes));
-  readonly shadow = views(new ArrayBuffer(arenaBytes));
+  readonly shadow = views(new ArrayBuffer(arenaBytes + 4096), 2048 + 64);
   /** An unused place at the end that illegal accesses are sent to. */
   readonly scratch = scratch;
   readonly races: RaceDetector;
@@ -94,6 +95,32 @@ export class SharedMemory {
   /** Race check of an atomic access of a word. */
   atomic(site: number, w: number, lane: number, x: number): void {
     if (this.#checksRaces) this.races.atomic(site, w, lane, x);
+  }
+
+  /**
+   * Loads of 16 bytes by a warp's first `lanes` lanes, with all of their checks. `offsets` holds the low words of their
+   * addresses, `highs` the high ones; afterwards `offsets` holds the byte offsets to use.
+   */
+  loadRows(site: number, w: number, lanes: number, offsets: Int32Array, highs: Int32Array): void {
+    const { ints } = this.shadow;
+    for (let lane = 0; lane < lanes; lane++) {
+      const lo = offsets[lane];
+      const x = lo >>> 2;
+      const safe = highs[lane] === 0 && (lo & 15) === 0 && lo >>> 0 < scratch;
+      if (safe && (ints[x] & ints[x + 1] & ints[x + 2] & ints[x + 3]) === WRITTEN) continue;
+      offsets[lane] = this.access(site, w, lane, lo, highs[lane], 16, false);
+    }
+    if (this.#checksRaces) this.races.readRows(site, w, lanes, offsets);
+  }
+
+  /** Whether 16 bytes may be stored to an address without more ado. */
+  takesRow(lo: number, hi: number): boolean {
+    const { ints } = this.shadow;
+    const x = lo >>> 2;
+    if (hi !== 0 || (lo & 15) !== 0 || lo >>> 0 >= scratch) return false;
+    const state = ints[x];
+    const alike = state === ints[x + 1] && state === ints[x + 2] && state === ints[x + 3];
+    return alike && (state === WRITTEN || state === ALLOCATED);
   }
 
   // Reports bytes that are outside every variable, unwritten (for reads) or awaited; false if they may not be accessed.

@@ -1,4 +1,5 @@
 import type { Layout } from '../layout.ts';
+import { matrixShapes } from '../mma.ts';
 import { Modifiers } from '../modifiers.ts';
 import { type Instruction, type Operand, opcode, PtxError, type Register } from '../ptx.ts';
 
@@ -45,17 +46,16 @@ export class CollectiveEmitter {
   }
 
   /** Rows of the registers of a vector, relative to the warp's; −1 for a sink. */
-  rows(operand: Operand, count: number, write: boolean): string {
+  rows(operand: Operand, count: number, write: boolean): number[] {
     if (operand.kind !== 'vector' || operand.elements.length !== count) {
       throw this.error(`expected a vector of ${count} registers`);
     }
-    const offsets = operand.elements.map((element) => {
+    return operand.elements.map((element) => {
       if (write && element.kind === 'sink') return -1;
       const register = this.#register(element, write ? this.defs : this.uses);
       if (write) this.uses.add(register);
       return this.layout.row(register);
     });
-    return `base, [${offsets}]`;
   }
 
   /** Index of the row of a register that is written; −1 for the sink. */
@@ -212,16 +212,8 @@ const loadMatrix: CollectiveInstruction = (c, i) => {
   if (a.kind !== 'address' || a.base?.kind !== 'register') throw c.error('expected a register address');
   c.gatherAll();
   c.line(
-    `loadMatrix(${c.site()}, w, ${c.source(a.base)}, ${a.base.register.bits === 64}, ${a.offset}, ${transposed}, ${c.rows(d, count, true)});`,
+    `loadMatrix(${c.site()}, w, ${c.source(a.base)}, ${a.base.register.bits === 64}, ${a.offset}, ${transposed}, base, [${c.rows(d, count, true)}]);`,
   );
-};
-
-// Shapes: registers of A and B and, for k, elements.
-const shapes: Record<string, { types: readonly string[]; k: number; a: number; b: number }> = {
-  m16n8k16: { types: ['f16', 'bf16'], k: 16, a: 4, b: 2 },
-  'm16n8k8:half': { types: ['f16', 'bf16'], k: 8, a: 2, b: 1 },
-  'm16n8k8:tf32': { types: ['tf32'], k: 8, a: 4, b: 2 },
-  m16n8k4: { types: ['tf32'], k: 4, a: 2, b: 1 },
 };
 
 const multiplyMatrix: CollectiveInstruction = (c, i) => {
@@ -236,19 +228,22 @@ const multiplyMatrix: CollectiveInstruction = (c, i) => {
   if (m.next('f16', 'bf16', 'tf32') !== type) throw c.error('A and B must have one type');
   const cType = m.next('f32', 'f16');
   m.end();
-  const plan = shapes[shape === 'm16n8k8' ? `m16n8k8:${type === 'tf32' ? 'tf32' : 'half'}` : shape];
-  if (!plan.types.includes(type)) throw c.error(`.${shape} does not take .${type}`);
+  const plan = matrixShapes.find((known) => known.type === type && `m16n8k${known.k}` === shape);
+  if (plan === undefined) throw c.error(`.${shape} does not take .${type}`);
   if (dType !== cType || (dType === 'f16' && type !== 'f16'))
     throw c.error('this combination of accumulator types is not supported');
   const [d, a, b, addend] = i.operands;
   const accumulators = dType === 'f32' ? 4 : 2;
-  const rows = (operand: Operand, count: number, write: boolean) => c.rows(operand, count, write).replace('base, ', '');
   c.gatherAll();
   const zero = addend.kind === 'vector' && addend.elements.every((element) => element.kind !== 'register');
   if (zero) throw c.error('accumulators must be registers');
-  c.line(
-    `mma('${type}', '${dType}', ${plan.k}, base, ${rows(a, plan.a, false)}, ${rows(b, plan.b, false)}, ${rows(addend, accumulators, false)}, ${rows(d, accumulators, true)});`,
-  );
+  const bytes = (rows: readonly number[]) => rows.map((row) => `file + ${4 * row}`).join(', ');
+  const operands = bytes([...c.rows(a, plan.a, false), ...c.rows(b, plan.b, false)]);
+  const rowsC = bytes(c.rows(addend, accumulators, false));
+  const rowsD = bytes(c.rows(d, accumulators, true));
+  c.line('const file = 4 * base;');
+  if (dType === 'f32') c.line(`mma_${type}_${plan.k}(${operands}, ${rowsC}, ${rowsD});`);
+  else c.line(`mmaHalf(${plan.k}, [${operands}], [${rowsC}], [${rowsD}]);`);
 };
 
 const collectives: Record<string, CollectiveInstruction> = {

@@ -1,0 +1,115 @@
+// WebAssembly written by hand: the few instructions that matrix products need, as nested expressions, and the binary format
+// around them. Numbers are the opcodes of the core specification.
+
+/** Bytes of an expression or statement. */
+export type Code = readonly number[];
+
+function unsigned(n: number): number[] {
+  const bytes: number[] = [];
+  for (let rest = n; ; ) {
+    const low = rest & 127;
+    rest >>>= 7;
+    bytes.push(rest === 0 ? low : low | 128);
+    if (rest === 0) return bytes;
+  }
+}
+
+// Whether the sign bit of the last byte says the same as the number is what ends a signed one.
+function signed(n: number): number[] {
+  const bytes: number[] = [];
+  for (let rest = n; ; ) {
+    const low = rest & 127;
+    rest >>= 7;
+    const last = rest === (low & 64 ? -1 : 0);
+    bytes.push(last ? low : low | 128);
+    if (last) return bytes;
+  }
+}
+
+const vectorOf = (items: readonly Code[]) => [...unsigned(items.length), ...items.flat()];
+const sized = (bytes: Code) => [...unsigned(bytes.length), ...bytes];
+const simd = (opcode: number) => [0xfd, ...unsigned(opcode)];
+const unary = (opcode: number) => (x: Code) => [...x, ...simd(opcode)];
+const binary = (opcode: number) => (x: Code, y: Code) => [...x, ...y, ...simd(opcode)];
+// Accesses say that they are aligned to bytes, which is always true and costs nothing.
+const access = (opcode: number) => (address: Code, offset: number) => [
+  ...address,
+  ...simd(opcode),
+  0,
+  ...unsigned(offset),
+];
+
+export const local = (index: number): Code => [0x20, ...unsigned(index)];
+export const setLocal = (index: number, value: Code): Code => [...value, 0x21, ...unsigned(index)];
+export const i32 = (value: number): Code => [0x41, ...signed(value)];
+export const call = (fn: number, ...args: readonly Code[]): Code => [...args.flat(), 0x10, ...unsigned(fn)];
+
+export const load = access(0x00);
+/** Two copies of the 64 bits at an address. */
+export const loadSplat64 = access(0x0a);
+export const store = (address: Code, offset: number, value: Code): Code => [
+  ...address,
+  ...value,
+  ...simd(0x0b),
+  0,
+  ...unsigned(offset),
+];
+/** Stores the low (0) or high (1) 64 bits. */
+export const storeHalf = (address: Code, offset: number, value: Code, half: number): Code => [
+  ...address,
+  ...value,
+  ...simd(0x5b),
+  0,
+  ...unsigned(offset),
+  half,
+];
+/** Bytes of two vectors, 0 to 15 of `x` and 16 to 31 of `y`. */
+export const shuffle = (x: Code, y: Code, bytes: readonly number[]): Code => [...x, ...y, ...simd(0x0d), ...bytes];
+/** Four copies of an i32. */
+export const splat32 = (value: number): Code => [...i32(value), ...simd(0x11)];
+const shift = (opcode: number) => (x: Code, by: number) => [...x, ...i32(by), ...simd(opcode)];
+export const shiftLeft32 = shift(0xab);
+export const shiftRight32 = shift(0xad);
+export const greater32 = binary(0x3b);
+export const and = binary(0x4e);
+export const or = binary(0x50);
+/** Bits of `x` where `mask` is 1, of `y` where it is 0. */
+export const select = (x: Code, y: Code, mask: Code): Code => [...x, ...y, ...mask, ...simd(0x52)];
+export const equalF32 = binary(0x41);
+export const mulF32 = binary(0xe6);
+export const addF64 = binary(0xf0);
+export const mulF64 = binary(0xf2);
+/** The lower two of four f32 as f64; two f64 rounded to f32, with zeros above. */
+export const promoteLow = unary(0x5f);
+export const demote = unary(0x5e);
+
+/** A function of i32 parameters that returns nothing; its further locals are vectors. */
+export interface WasmFunction {
+  readonly name: string;
+  readonly params: number;
+  readonly vectors: number;
+  readonly body: Code;
+}
+
+/** Bytes of a module whose functions, all exported, work on the imported memory `env.memory`. */
+export function wasmModule(functions: readonly WasmFunction[]): Uint8Array<ArrayBuffer> {
+  const [i32Type, v128Type] = [0x7f, 0x7b];
+  const name = (text: string) => sized([...new TextEncoder().encode(text)]);
+  const section = (id: number, items: readonly Code[]) => [id, ...sized(vectorOf(items))];
+  const types = functions.map(({ params }) => [0x60, ...vectorOf(Array(params).fill([i32Type])), 0]);
+  const bodies = functions.map(({ vectors, body }) => sized([1, ...unsigned(vectors), v128Type, ...body, 0x0b]));
+  return new Uint8Array([
+    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...section(1, types),
+    ...section(2, [[...name('env'), ...name('memory'), 2, 0, 0]]),
+    ...section(
+      3,
+      functions.map((_, i) => unsigned(i)),
+    ),
+    ...section(
+      7,
+      functions.map((fn, i) => [...name(fn.name), 0, ...unsigned(i)]),
+    ),
+    ...section(10, bodies),
+  ]);
+}
