@@ -4,17 +4,17 @@
 //   npm run bench:accuracy -- [SETTING …] [--model NAME|PATH] [--runs DIR] [--write]
 //
 // A SETTING is a name of the tables below or the beginning of one; without any, all of them (hours). What was finished is in
-// DIR/NAME.json and is not computed again; a run that was interrupted goes on from its last checkpoint. --write
-// makes bench/ACCURACY.md of everything that DIR holds. The data are read from LORIKEET_DATA (default ../shared).
+// DIR/NAME.json and is not computed again; a run that was interrupted goes on from its last checkpoint. --write puts everything
+// that DIR holds into bench/ACCURACY.json and makes bench/ACCURACY.md of that. The data are read from LORIKEET_DATA (default
+// ../shared).
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { replaceFile } from '../engine/file.ts';
 import { accuracyPage, type Result } from './accuracyPage.ts';
 import { referencePath } from './referenceData.ts';
-import { machine } from './report.ts';
 import { type Setting, settings } from './settings.ts';
 
 const { values: flags, positionals } = parseArgs({
@@ -57,7 +57,7 @@ async function measure({ name, task, train, both = [], evaluateOn }: Setting): P
   const { file, rows } = evaluateOn;
   const text = await lorikeet(['eval', ...from, '--data', referencePath(file), '--rows', rows, ...both, '--json']);
   const { accuracy, n, ci95, macroF1 } = JSON.parse(text);
-  return { name, model: flags.model, accuracy, n, ci95, macroF1 };
+  return { name, model: flags.model, date: new Date().toISOString().slice(0, 10), accuracy, n, ci95, macroF1 };
 }
 
 const writeText = (path: string, text: string): Promise<void> => replaceFile(path, (file) => file.writeFile(text));
@@ -72,10 +72,17 @@ for (const setting of settings) {
   const result = await measure(setting);
   await writeText(fileOf(setting.name), `${JSON.stringify(result, null, 2)}\n`);
 }
-const finished = new Set(readdirSync(flags.runs));
-const results = settings
-  .filter(({ name }) => finished.has(`${name}.json`))
-  .map(({ name }): Result => JSON.parse(readFileSync(fileOf(name), 'utf8')));
-const page = accuracyPage(results, machine());
+/** Results by setting: those of the last page, and in their place what DIR holds. */
+const published = fileURLToPath(new URL('ACCURACY.json', import.meta.url));
+const results: Result[] = JSON.parse(readFileSync(published, 'utf8'));
+const latest = new Map(results.map((result) => [result.name, result]));
+for (const { name } of settings) {
+  if (existsSync(fileOf(name))) latest.set(name, JSON.parse(readFileSync(fileOf(name), 'utf8')));
+}
+const ordered = settings.flatMap(({ name }) => latest.get(name) ?? []);
+const page = accuracyPage(ordered);
 console.log(page);
-if (flags.write) await writeText(fileURLToPath(new URL('ACCURACY.md', import.meta.url)), page);
+if (flags.write) {
+  await writeText(published, `[\n${ordered.map((result) => JSON.stringify(result)).join(',\n')}\n]\n`);
+  await writeText(fileURLToPath(new URL('ACCURACY.md', import.meta.url)), page);
+}

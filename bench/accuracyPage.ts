@@ -1,5 +1,4 @@
 // bench/ACCURACY.md, from the results of bench/accuracy.ts.
-import type { Machine } from './report.ts';
 import { judged, settings } from './settings.ts';
 import { sum } from './statistics.ts';
 
@@ -7,6 +6,8 @@ import { sum } from './statistics.ts';
 export interface Result {
   name: string;
   model: string;
+  /** When it was measured: 2026-11-23. */
+  date: string;
   accuracy: number;
   n: number;
   ci95: [number, number];
@@ -57,12 +58,12 @@ function judgement(title: string, names: readonly string[], results: readonly Re
   ];
 }
 
-export function accuracyPage(results: readonly Result[], machine: Machine): string {
+export function accuracyPage(results: readonly Result[]): string {
   const rows = results.map((r) => {
     const [low, high] = r.ci95.map(percent);
     const peft = peftRight[r.name];
     const { title, train, both = [] } = settings.find(({ name }) => name === r.name) as (typeof settings)[number];
-    return `| ${title} | ${train ? `\`${[...train, ...both].join(' ')}\`` : ''} | ${percent(r.accuracy)} [${low}, ${high}] | ${r.n} | ${r.macroF1.toFixed(3)} | ${peft === undefined ? '' : percent(peft / 500)} |`;
+    return `| ${title} | ${train ? `\`${[...train, ...both].join(' ')}\`` : ''} | ${percent(r.accuracy)} [${low}, ${high}] | ${r.n} | ${r.macroF1.toFixed(3)} | ${peft === undefined ? '' : percent(peft / 500)} | ${r.date} |`;
   });
   const judgements = [
     ...judgement('shared prefix', judged.shared, results),
@@ -72,12 +73,12 @@ export function accuracyPage(results: readonly Result[], machine: Machine): stri
   return [
     '# What fine-tuning reaches',
     '',
-    `Written by \`npm run bench:accuracy -- --write\` (${machine.date.slice(0, 10)}, Node ${machine.node}). Model ${results[0]?.model ?? '–'}, the CLI's`,
+    `Written by \`npm run bench:accuracy -- --write\`. Model ${results[0]?.model ?? '–'}, the CLI's`,
     'defaults except for the flags shown, trained on the first N training rows, evaluated on the first 500 test rows (by label) where nothing else is said. Accuracy',
     "in percent with Wilson's 95% interval; peft: transformers + peft (torch, f32) with the same prompt, data and settings.",
     '',
-    '| setting | flags of `train` | accuracy | n | macro-F1 | peft |',
-    '|---|---|---|---|---|---|',
+    '| setting | flags of `train` | accuracy | n | macro-F1 | peft | measured |',
+    '|---|---|---|---|---|---|---|',
     ...rows,
     '',
     ...(judgements.length > 0 ? ['LoRA on IMDB, N = 150, three seeds:', '', ...judgements, ''] : []),

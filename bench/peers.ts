@@ -4,14 +4,16 @@
 //                          [--model NAME|PATH] [--data FILE] [--batch N] [--length N] [--json FILE] [--more]
 //
 // A PART is gemm, weights, train, train-bf16, train-int16, prompt, eval, eval-bf16, eval-int16, memory, scaling, length, or page;
-// without any, all of them. Each puts what it found into the JSON file (default runs/peers.json) as soon as it has it, pair by pair, and leaves the
-// other parts there alone, so that they can be measured one by one when the machine is idle; with --more new pairs join those
-// that the file has of a part. `page` writes bench/RESULTS.md of all that the file holds. transformers + peft need a Python with
-// torch, transformers, peft and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of LORIKEET_DATA unless --data names others.
+// without any, all of them. Each puts what it found into the JSON file (default runs/peers.json, which begins as a copy of
+// bench/RESULTS.json) as soon as it has it, pair by pair, and leaves the other parts there alone, so that they can be measured
+// one by one when the machine is idle; with --more new pairs join those that the file has of a part. `page` writes
+// bench/RESULTS.md and RESULTS.json of all that the file holds. transformers + peft need a Python with torch, transformers, peft
+// and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of LORIKEET_DATA unless --data names others.
 //
 // onnxruntime and tfjs are installed by `gemm` when it first runs: they are 500 MB that nobody else needs, and so have a
 // package.json with a lock of their own in bench/peers/packages, out of reach of lorikeet's `npm ci`.
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -77,6 +79,9 @@ function commit(): string {
 
 // Before anything is measured.
 const [load] = loadavg();
+/** What the last page was made of. */
+const published = beside('RESULTS.json');
+const found = (): Results => readResults(existsSync(flags.json) ? flags.json : published);
 
 /** Puts a part into the file. */
 async function save<P extends PartName>(part: P, result: Omit<NonNullable<Results[P]>, 'origin'>): Promise<void> {
@@ -86,11 +91,11 @@ async function save<P extends PartName>(part: P, result: Omit<NonNullable<Result
     command: ['npm run bench:peers --', ...process.argv.slice(2)].join(' '),
     load,
   };
-  await saveResults(flags.json, { ...readResults(flags.json), [part]: { ...result, origin } });
+  await saveResults(flags.json, { ...found(), [part]: { ...result, origin } });
 }
 
 const storeOf = (part: ComparisonName | 'scaling'): PairStore => ({
-  earlier: flags.more ? readResults(flags.json)[part] : undefined,
+  earlier: flags.more ? found()[part] : undefined,
   onPair: (result) => save(part, result),
 });
 
@@ -131,8 +136,10 @@ async function main(): Promise<void> {
   printMachine(machine());
   for (const name of names) {
     if (name === 'page') {
-      await writeFile(beside('RESULTS.md'), resultsPage(readResults(flags.json)));
-      console.log('written to bench/RESULTS.md');
+      const results = found();
+      await writeFile(beside('RESULTS.md'), resultsPage(results));
+      await saveResults(published, results);
+      console.log('written to bench/RESULTS.md and RESULTS.json');
       continue;
     }
     try {
@@ -143,7 +150,7 @@ async function main(): Promise<void> {
       console.error(`SKIPPED ${name}: ${error.message}`);
     }
   }
-  printBars(readResults(flags.json));
+  printBars(found());
 }
 
 await main();

@@ -136,7 +136,9 @@ export function readResults(file: string): Results {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results) : {};
 }
 
+/** A line for each part, so that one that was measured again is one line of a diff. */
 export async function saveResults(file: string, results: Results): Promise<void> {
+  const parts = Object.entries(results).map(([part, result]) => `"${part}": ${JSON.stringify(result)}`);
   await mkdir(dirname(file), { recursive: true });
-  await replaceFile(file, (handle) => handle.writeFile(`${JSON.stringify(results, null, 2)}\n`));
+  await replaceFile(file, (handle) => handle.writeFile(`{\n${parts.join(',\n')}\n}\n`));
 }
