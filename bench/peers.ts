@@ -3,12 +3,13 @@
 //   npm run bench:peers -- [PART …] [--pairs N] [--steps N] [--rounds N] [--threads N] [--no-revectorize]
 //                          [--model NAME|PATH] [--data FILE] [--batch N] [--length N] [--json FILE] [--more]
 //
-// A PART is gemm, weights, train, train-bf16, train-int16, prompt, eval, eval-bf16, eval-int16, memory, scaling, length, or page;
-// without any, all of them. Each puts what it found into the JSON file (default runs/peers.json, which begins as a copy of
-// bench/RESULTS.json) as soon as it has it, pair by pair, and leaves the other parts there alone, so that they can be measured
-// one by one when the machine is idle; with --more new pairs join those that the file has of a part. `page` writes
-// bench/RESULTS.md and RESULTS.json of all that the file holds. transformers + peft need a Python with torch, transformers, peft
-// and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of LORIKEET_DATA unless --data names others.
+// A PART is gemm, weights, train, train-bf16, train-int16, train-int16-bf16, prompt, eval, eval-bf16, eval-int16,
+// eval-int16-bf16, memory, scaling, length, or page; without any, all of them. Each puts what it found into the JSON file (default
+// runs/peers.json, which begins as a copy of bench/RESULTS.json) as soon as it has it, pair by pair, and leaves the other parts
+// there alone, so that they can be measured one by one when the machine is idle; with --more new pairs join those that the file
+// has of a part. `page` writes bench/RESULTS.md and RESULTS.json of all that the file holds. transformers + peft need a Python
+// with torch, transformers, peft and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of LORIKEET_DATA unless --data names
+// others.
 //
 // onnxruntime and tfjs are installed by `gemm` when it first runs: they are 500 MB that nobody else needs, and so have a
 // package.json with a lock of their own in bench/peers/packages, out of reach of lorikeet's `npm ci`.

@@ -173,7 +173,9 @@ Everything in one line of the tables was measured in turns in one run; only rati
 How the sides run:
 - **lorikeet**: weights as they are in the file (Q4_1 with a Q8_0 embedding), f32 arithmetic, in WebAssembly. The instruction that all reviews
   share is computed once a step, nothing is padded, logits exist for answer tokens only; as much of a batch at once as memory allows. These
-  are the command line's defaults. With \`--compute int16\` linear layers and their gradients multiply in 16-bit integers.
+  are the command line's defaults.
+- **lorikeet with \`--compute int16\`**: the same, but linear layers and their gradients for the input, of 16 rows and more, multiply in 16-bit
+  integers; adapters, attention, loss and everything else stay f32. Bars that do not name it are held or missed in f32; its lines stand beside them.
 - **transformers + peft**: the same GGUF file, widened to f32 or bf16 when it is loaded; scaled-dot-product attention, no gradient checkpointing.
   Training pads each batch on the right to its longest review; LoRA's matrices are f32 under bf16 weights (peft's default). Evaluation runs in
   inference mode without a cache, sorted by length, padded on the left, with logits for the last row alone.

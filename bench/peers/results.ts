@@ -87,6 +87,11 @@ export const comparisons = {
     measure: 'LoRA training with --compute int16, reviews/s / transformers + peft f32',
     ...{ job: 'lora', theirs: 'float32', ours: 'int16', least: 2, aim: 3.5 },
   },
+  'train-int16-bf16': {
+    title: 'LoRA training with --compute int16, against bf16',
+    measure: 'LoRA training with --compute int16, reviews/s / transformers + peft bf16',
+    ...{ job: 'lora', theirs: 'bfloat16', ours: 'int16', least: 0.9, aim: 1.7 },
+  },
   prompt: {
     title: 'Prompt tuning, against f32',
     measure: 'prompt tuning V = 8, reviews/s / transformers + peft f32',
@@ -106,6 +111,11 @@ export const comparisons = {
     title: 'Evaluation with --compute int16, against f32',
     measure: 'evaluation with --compute int16, reviews/s / transformers f32',
     ...{ job: 'eval', theirs: 'float32', ours: 'int16', least: 2, aim: 4 },
+  },
+  'eval-int16-bf16': {
+    title: 'Evaluation with --compute int16, against bf16',
+    measure: 'evaluation with --compute int16, reviews/s / transformers bf16',
+    ...{ job: 'eval', theirs: 'bfloat16', ours: 'int16', least: 0.75, aim: 1.5 },
   },
 } as const satisfies Record<string, Comparison>;
 export type ComparisonName = keyof typeof comparisons;

@@ -37,7 +37,7 @@ describe('matrix products', () => {
 });
 
 describe('peak', () => {
-  it.each(['f32', 'wideF32', 'wideInt8'] as const)('runs the loop %s', (loop) => {
+  it.each(['f32', 'wideF32', 'wideInt8', 'wideInt16'] as const)('runs the loop %s', (loop) => {
     const rate = peak(loop, 0.01);
     // Between a microcontroller and what no core can do.
     expect(rate).toBeGreaterThan(0.01);
@@ -133,6 +133,9 @@ describe('the page', () => {
     );
     expect(page).toContain(
       '| prompt tuning V = 8, reviews/s / transformers + peft f32 | 2× | 3.5× | not measured | – | – |',
+    );
+    expect(page).toContain(
+      '| LoRA training with --compute int16, reviews/s / transformers + peft bf16 | 0.9× | 1.7× | not measured | – | – |',
     );
     expect(page).toContain('| 1 | 128×1×1 | 100 | 50 |');
     expect(page).toContain('Batch 2: 1.000 s + 15.625 ms · T');
