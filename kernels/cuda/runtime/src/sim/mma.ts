@@ -94,8 +94,8 @@ function unpackB(type: MatrixType): w.WasmFunction {
 }
 
 // Sums of 4 rows by the 4 columns of one of C's registers: eight vectors, which fit in the registers of every processor and are
-// enough additions in flight. Products of these types are exact in f64.
-function multiply(type: MatrixType, k: number): w.WasmFunction {
+// enough additions in flight. Products of these types are exact in f64, so that it is all one how often a multiply-add rounds.
+function multiply(type: MatrixType, k: number, relaxed: boolean): w.WasmFunction {
   const [fromA, fromB, sums, column, row, first] = [0, 1, 2, 3, 5, 6];
   const body: number[] = [];
   for (let i = 0; i < 8; i++) body.push(...w.setLocal(first + i, w.load(w.local(sums), 16 * i)));
@@ -105,8 +105,8 @@ function multiply(type: MatrixType, k: number): w.WasmFunction {
       body.push(...w.setLocal(row, w.loadSplat64(w.local(fromA), i * rowA + 8 * positionInA(type, j))));
       for (const half of [0, 1]) {
         const sum = first + 2 * i + half;
-        const product = w.mulF64(w.local(row), w.local(column + half));
-        body.push(...w.setLocal(sum, w.addF64(w.local(sum), product)));
+        const [x, y, z] = [row, column + half, sum].map(w.local);
+        body.push(...w.setLocal(sum, relaxed ? w.relaxedMultiplyAddF64(x, y, z) : w.addF64(w.mulF64(x, y), z)));
       }
     }
   }
@@ -148,8 +148,10 @@ function roundSums(): w.WasmFunction {
  *
  * With g = lane / 4 and t = lane % 4, a lane holds of A the rows g and g + 8, of B the column g, of C and D (16×8) the rows g
  * and g + 8 at columns 2t and 2t + 1: PTX's figures in its chapter on matrix fragments.
+ *
+ * @param relaxed whether to use relaxed SIMD; results are the same
  */
-export function mmaModule(): Uint8Array<ArrayBuffer> {
+export function mmaModule(relaxed: boolean): Uint8Array<ArrayBuffer> {
   const functions: w.WasmFunction[] = [];
   const add = (fn: w.WasmFunction) => functions.push(fn) - 1;
   const widen = add(widenSums());
@@ -179,7 +181,7 @@ export function mmaModule(): Uint8Array<ArrayBuffer> {
         body.push(...w.call(unpackers[type].a, register, w.i32(to)));
       } else body.push(...w.call(unpackers[type].b, register, w.i32(placeB + width(type) * (i - a) * rowB)));
     }
-    const tile = add(multiply(type, k));
+    const tile = add(multiply(type, k, relaxed));
     for (let r = 0; r < 4; r++) {
       for (const row of [0, 4]) {
         const fromA = (8 * (r >> 1) + row) * rowA;

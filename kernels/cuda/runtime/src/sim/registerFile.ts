@@ -13,6 +13,11 @@ export interface RegisterFile {
 const pageBytes = 65536;
 const leastBytes = 2 ** 22;
 
+function compileMma(): WebAssembly.Module {
+  const relaxed = mmaModule(true);
+  return new WebAssembly.Module(WebAssembly.validate(relaxed) ? relaxed : mmaModule(false));
+}
+
 let module: WebAssembly.Module | undefined;
 let current: RegisterFile | undefined;
 
@@ -24,7 +29,7 @@ export function registerFile(bytes: number): RegisterFile {
   if (current === undefined || current.data.bytes.length < bytes) {
     const size = Math.max(leastBytes, 2 * bytes) + placeFile;
     const memory = new WebAssembly.Memory({ initial: Math.ceil(size / pageBytes) });
-    module ??= new WebAssembly.Module(mmaModule());
+    module ??= compileMma();
     const { exports } = new WebAssembly.Instance(module, { env: { memory } });
     current = {
       data: views(memory.buffer, placeFile),

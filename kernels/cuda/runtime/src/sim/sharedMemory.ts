@@ -17,7 +17,7 @@ export interface SharedRange {
 /** A block's shared memory: bytes, what is known of each, and the race detector. */
 export class SharedMemory {
   readonly data = views(new ArrayBuffer(arenaBytes));
-  readonly shadow = views(new ArrayBuffer(arenaBytes + 4096), 2048 + 64);
+  readonly shadow = views(new ArrayBuffer(arenaBytes));
   /** An unused place at the end that illegal accesses are sent to. */
   readonly scratch = scratch;
   readonly races: RaceDetector;

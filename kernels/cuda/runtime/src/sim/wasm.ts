@@ -31,6 +31,7 @@ const sized = (bytes: Code) => [...unsigned(bytes.length), ...bytes];
 const simd = (opcode: number) => [0xfd, ...unsigned(opcode)];
 const unary = (opcode: number) => (x: Code) => [...x, ...simd(opcode)];
 const binary = (opcode: number) => (x: Code, y: Code) => [...x, ...y, ...simd(opcode)];
+const ternary = (opcode: number) => (x: Code, y: Code, z: Code) => [...x, ...y, ...z, ...simd(opcode)];
 // Accesses say that they are aligned to bytes, which is always true and costs nothing.
 const access = (opcode: number) => (address: Code, offset: number) => [
   ...address,
@@ -74,11 +75,13 @@ export const greater32 = binary(0x3b);
 export const and = binary(0x4e);
 export const or = binary(0x50);
 /** Bits of `x` where `mask` is 1, of `y` where it is 0. */
-export const select = (x: Code, y: Code, mask: Code): Code => [...x, ...y, ...mask, ...simd(0x52)];
+export const select = ternary(0x52);
 export const equalF32 = binary(0x41);
 export const mulF32 = binary(0xe6);
 export const addF64 = binary(0xf0);
 export const mulF64 = binary(0xf2);
+/** x·y + z, rounded once or twice as the processor likes; part of relaxed SIMD, which not every engine knows. */
+export const relaxedMultiplyAddF64 = ternary(0x107);
 /** The lower two of four f32 as f64; two f64 rounded to f32, with zeros above. */
 export const promoteLow = unary(0x5f);
 export const demote = unary(0x5e);
