@@ -16,6 +16,7 @@ import { inBlocks, Planes } from '../../kernels/cuda/weight.ts';
 import { type BufferRef, MissingKernelError, OutOfMemoryError, type Work } from '../backend.ts';
 import { type ComputeDType, computeDTypes, type DType } from '../dtype.ts';
 import type { DeviceBackend, MemoryModel } from './rehearsal.ts';
+import { Uploads } from './uploads.ts';
 
 export interface CudaOptions {
   /** A GPU ('cuda' is the first one), the simulator, or a device of @cuda-js/runtime, which then belongs to the backend. */
@@ -66,6 +67,7 @@ class Cuda implements CudaBackend {
   readonly #entries = new Map<string, PtxKernel>();
   readonly #args = new ArgumentBlock();
   #scratch: CudaHandle = { pointer: 0, bytes: 0 };
+  readonly #uploads: Uploads;
   /** Pinned memory of reads that are over, for the next ones. */
   readonly #staging: HostBuffer[] = [];
   #closed = false;
@@ -73,6 +75,7 @@ class Cuda implements CudaBackend {
   constructor(device: Device, name: string) {
     this.device = device;
     this.name = name;
+    this.#uploads = new Uploads(device);
     const { computeCapability } = device.attributes;
     const capability = 10 * computeCapability[0] + computeCapability[1];
     const target = TARGETS.find((t) => t <= capability);
@@ -114,7 +117,7 @@ class Cuda implements CudaBackend {
     const { pointer, planes } = handle;
     this.#assertInside(handle, bytes.length, byteOffset);
     for (const part of planes?.split(bytes, byteOffset) ?? [{ begin: byteOffset, bytes }]) {
-      this.device.writeAsync(pointer + part.begin, part.bytes);
+      this.#uploads.write(pointer + part.begin, part.bytes);
     }
   }
 

@@ -123,7 +123,10 @@ export interface Device extends Disposable {
   allocHost(bytes: number): HostBuffer;
   memoryInfo(): MemoryInfo;
 
-  /** Host to device. `source` may be reused at once unless it is a HostBuffer's view: then only when the stream got there. */
+  /**
+   * Host to device. `source` may be reused at once, for which the driver may wait for the stream; a HostBuffer's view only when
+   * the stream got there, and nothing waits.
+   */
   writeAsync(destination: DevicePointer, source: Uint8Array, stream?: Stream): void;
   /** Device to host. `destination` (best a HostBuffer's view) holds the bytes when the stream got there. */
   readAsync(destination: Uint8Array, source: DevicePointer, stream?: Stream): void;

@@ -14,6 +14,7 @@ static int version = 13000, devices = 2, pools = 1, capability = 86, not_ready =
 /** Launches that go well before one fails and the context with it. */
 static int launches_left = INT32_MAX;
 static uint64_t used, total = 1 << 30, threshold = 0, handles = 0x1000, capturing = 0;
+static void catch_up(void);
 
 // ---- what tests call ----
 const char *stub_log(void) { return text; }
@@ -114,7 +115,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 int cuDevicePrimaryCtxRetain(uint64_t *context, int device) { CALL("%d", device); *context = 0xC0 + device; return 0; }
 int cuDevicePrimaryCtxRelease_v2(int device) { CALL("%d", device); return 0; }
 int cuCtxSetCurrent(uint64_t context) { CALL("%llx", U(context)); return 0; }
-int cuCtxSynchronize(void) { CALL(""); return 0; }
+int cuCtxSynchronize(void) { CALL(""); catch_up(); return 0; }
 
 // ---- modules and launches ----
 int cuModuleLoadDataEx(uint64_t *module, const char *image, uint32_t count, const int *options, void **values) {
@@ -169,6 +170,20 @@ int cuLaunchKernel(uint64_t function, uint32_t gx, uint32_t gy, uint32_t gz, uin
 }
 
 // ---- memory: a word before each block holds its size ----
+/** Page-locked blocks of the host. */
+static struct { uint64_t begin; size_t bytes; } locked[64];
+/** Copies out of them: a GPU may take the bytes as late as something shows that it has. */
+static struct { uint64_t to, from; size_t bytes; } late[1 << 10];
+static int lates;
+static void catch_up(void) {
+  for (int i = 0; i < lates; i++) memcpy((void *)late[i].to, (void *)late[i].from, late[i].bytes);
+  lates = 0;
+}
+static int is_locked(uint64_t from, size_t bytes) {
+  for (size_t i = 0; i < sizeof locked / sizeof *locked; i++)
+    if (locked[i].begin && from >= locked[i].begin && from + bytes <= locked[i].begin + locked[i].bytes) return 1;
+  return 0;
+}
 static int take(uint64_t *pointer, size_t bytes) {
   if (bytes == 0) return 1;
   if (used + bytes > total) return 2;
@@ -177,6 +192,7 @@ static int take(uint64_t *pointer, size_t bytes) {
   return 0;
 }
 static int give(uint64_t pointer) {
+  catch_up();
   uint64_t *block = (uint64_t *)pointer - 1;
   used -= *block;
   free(block);
@@ -185,25 +201,43 @@ static int give(uint64_t pointer) {
 int cuMemGetInfo_v2(size_t *available, size_t *all) { *available = total - used, *all = total; return 0; }
 int cuMemAlloc_v2(uint64_t *pointer, size_t bytes) { CALL("%llu", U(bytes)); return take(pointer, bytes); }
 int cuMemFree_v2(uint64_t pointer) { CALL(""); return give(pointer); }
-int cuMemHostAlloc(uint64_t *pointer, size_t bytes, uint32_t flags) { CALL("%llu %u", U(bytes), flags); return take(pointer, bytes); }
-int cuMemFreeHost(uint64_t pointer) { CALL(""); return give(pointer); }
+int cuMemHostAlloc(uint64_t *pointer, size_t bytes, uint32_t flags) {
+  CALL("%llu %u", U(bytes), flags);
+  size_t i = 0;
+  while (locked[i].begin) if (++i == sizeof locked / sizeof *locked) return 2;
+  int result = take(pointer, bytes);
+  if (!result) locked[i].begin = *pointer, locked[i].bytes = bytes;
+  return result;
+}
+int cuMemFreeHost(uint64_t pointer) {
+  CALL("");
+  for (size_t i = 0; i < sizeof locked / sizeof *locked; i++)
+    if (locked[i].begin == pointer) locked[i].begin = 0;
+  return give(pointer);
+}
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, uint64_t stream) {
-  CALL("%llu stream %llx%s", U(bytes), U(stream), capturing == stream ? " recorded" : "");
-  memcpy((void *)to, from, bytes);
+  int held = is_locked((uint64_t)from, bytes);
+  CALL("%llu stream %llx%s%s", U(bytes), U(stream), held ? " pinned" : "", capturing == stream ? " recorded" : "");
+  if (!held || lates == sizeof late / sizeof *late) catch_up();
+  if (!held) return memcpy((void *)to, from, bytes), 0;
+  late[lates].to = to, late[lates].from = (uint64_t)from, late[lates++].bytes = bytes;
   return 0;
 }
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, uint64_t stream) {
   CALL("%llu stream %llx", U(bytes), U(stream));
+  catch_up();
   memcpy(to, (void *)from, bytes);
   return 0;
 }
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, uint64_t stream) {
   CALL("%llu stream %llx", U(bytes), U(stream));
+  catch_up();
   memmove((void *)to, (void *)from, bytes);
   return 0;
 }
 int cuMemsetD8Async(uint64_t to, uint8_t value, size_t bytes, uint64_t stream) {
   CALL("%u %llu stream %llx", value, U(bytes), U(stream));
+  catch_up();
   memset((void *)to, value, bytes);
   return 0;
 }
@@ -229,7 +263,7 @@ int cuMemPoolTrimTo(uint64_t pool, size_t keep) { (void)pool; CALL("%llu", U(kee
 #endif
 
 // ---- streams, events, graphs ----
-static int query(void) { return not_ready > 0 ? (not_ready--, 600) : 0; }
+static int query(void) { return not_ready > 0 ? (not_ready--, 600) : (catch_up(), 0); }
 int cuStreamCreate(uint64_t *stream, uint32_t flags) { CALL("%u", flags); *stream = ++handles; return 0; }
 int cuStreamDestroy_v2(uint64_t stream) { CALL("%llx", U(stream)); return 0; }
 int cuStreamQuery(uint64_t stream) { CALL("%llx", U(stream)); return query(); }
