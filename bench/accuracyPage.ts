@@ -34,28 +34,43 @@ function variance(x: readonly number[]): number {
   return sum(x.map((v) => (v - m) ** 2)) / (x.length - 1);
 }
 
-/** Whether the mean over seeds is where peft's is: at least its mean − max(2, 2·s·√(2/3)) points, s pooled over both. */
-export function verdict(ours: readonly number[], theirs: readonly number[]): { text: string; holds: boolean } {
-  const s = Math.sqrt((variance(ours) + variance(theirs)) / 2);
-  const bound = mean(theirs) - Math.max(0.02, 2 * s * Math.sqrt(2 / 3));
+const points = (share: number): string => `${share < 0 ? '−' : '+'}${percent(Math.abs(share))}`;
+
+/** Accuracies by seed that others are judged by, and whose they are. */
+interface Peer {
+  name: string;
+  accuracies: readonly number[];
+}
+
+/** Whether the mean over seeds is where the peer's is: at least its mean − max(2, 2·s·√(2/3)) points, s pooled over both. */
+export function verdict(ours: readonly number[], { name, accuracies }: Peer): { text: string; holds: boolean } {
+  const s = Math.sqrt((variance(ours) + variance(accuracies)) / 2);
+  const bound = mean(accuracies) - Math.max(0.02, 2 * s * Math.sqrt(2 / 3));
   const holds = mean(ours) >= bound;
   const text =
-    `mean ${percent(mean(ours))}%, peft ${percent(mean(theirs))}%, pooled s ${percent(s)} points: ` +
+    `mean ${percent(mean(ours))}%, ${name} ${percent(mean(accuracies))}%, pooled s ${percent(s)} points: ` +
     `at least ${percent(bound)}% expected, ${holds ? 'holds' : 'MISSED'}`;
   return { text, holds };
 }
 
-function judgement(title: string, names: readonly string[], results: readonly Result[]): string[] {
-  const ours = names.flatMap((name) => results.filter((r) => r.name === name).map((r) => r.accuracy));
-  if (ours.length < names.length) return [];
-  return [
-    `- ${title}: ${
-      verdict(
-        ours,
-        judged.shared.map((name) => peftRight[name] / 500),
-      ).text
-    }`,
-  ];
+function judgements(results: readonly Result[]): string[] {
+  const of = (names: readonly string[]): number[] | undefined => {
+    const found = names.flatMap((name) => results.filter((r) => r.name === name).map((r) => r.accuracy));
+    return found.length === names.length ? found : undefined;
+  };
+  const [f32, apart, int16] = [judged.shared, judged.apart, judged.int16].map(of);
+  const peft = { name: 'peft', accuracies: judged.shared.map((name) => peftRight[name] / 500) };
+  const lines: string[] = [];
+  if (f32) lines.push(`- shared prefix: ${verdict(f32, peft).text}`);
+  if (apart) lines.push(`- \`--no-share-prefix\`: ${verdict(apart, peft).text}`);
+  if (int16) lines.push(`- \`--compute int16\`: ${verdict(int16, peft).text}`);
+  if (int16 && f32) {
+    // The same seeds draw the same adapters, orders and dropout masks: only the arithmetic differs.
+    const differences = int16.map((accuracy, seed) => accuracy - f32[seed]);
+    const bySeed = `${differences.map(points).join(', ')} points by seed, ${points(mean(differences))} in the mean`;
+    lines.push(`- \`--compute int16\` minus f32: ${bySeed}; ${verdict(int16, { name: 'f32', accuracies: f32 }).text}`);
+  }
+  return lines;
 }
 
 export function accuracyPage(results: readonly Result[]): string {
@@ -65,11 +80,7 @@ export function accuracyPage(results: readonly Result[]): string {
     const { title, train, both = [] } = settings.find(({ name }) => name === r.name) as (typeof settings)[number];
     return `| ${title} | ${train ? `\`${[...train, ...both].join(' ')}\`` : ''} | ${percent(r.accuracy)} [${low}, ${high}] | ${r.n} | ${r.macroF1.toFixed(3)} | ${peft === undefined ? '' : percent(peft / 500)} | ${r.date} |`;
   });
-  const judgements = [
-    ...judgement('shared prefix', judged.shared, results),
-    ...judgement('`--no-share-prefix`', judged.apart, results),
-    ...judgement('`--compute int16`', judged.int16, results),
-  ];
+  const verdicts = judgements(results);
   return [
     '# What fine-tuning reaches',
     '',
@@ -81,6 +92,6 @@ export function accuracyPage(results: readonly Result[]): string {
     '|---|---|---|---|---|---|---|',
     ...rows,
     '',
-    ...(judgements.length > 0 ? ['LoRA on IMDB, N = 150, three seeds:', '', ...judgements, ''] : []),
+    ...(verdicts.length > 0 ? ['LoRA on IMDB, N = 150, three seeds:', '', ...verdicts, ''] : []),
   ].join('\n');
 }
