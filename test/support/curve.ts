@@ -31,6 +31,12 @@ export interface CurveStep {
   normError: number;
 }
 
+/** What a training does other than peft: factors of the learning rate and of all gradients, for tests of the tests. */
+interface CurveChange {
+  lr?: number;
+  gradients?: number;
+}
+
 const rowsOfBatch = [3, 2, 4];
 
 /**
@@ -41,7 +47,11 @@ export async function followCurve(
   model: string,
   kind: string,
   backend: Backend,
-  { steps = Number.POSITIVE_INFINITY, ...options }: LlamaOptions & { steps?: number } = {},
+  {
+    steps = Number.POSITIVE_INFINITY,
+    change: { lr: lrFactor = 1, gradients = 1 } = {},
+    ...options
+  }: LlamaOptions & { steps?: number; change?: CurveChange } = {},
 ): Promise<{ peft: PeftModel; errors: CurveStep[] }> {
   const peft = new PeftModel(await loadGolden(model, backend, options));
   await loadAdapter(peft, goldenPath(model, kind, 'start'));
@@ -68,10 +78,10 @@ export async function followCurve(
       const targets = tensor(pairs, [outputs.length, 2], { dtype: 'i32', backend });
       const weights = tensor(new Float32Array(outputs.length).fill(1 / outputs.length), [outputs.length], { backend });
       const loss = linearCrossEntropy(hidden, peft.model.head, targets, weights);
-      backward(loss);
+      backward(loss, tensor(gradients, { backend }));
       optimizer.addLoss(loss);
     }
-    optimizer.step(curve.lr);
+    optimizer.step(lrFactor * curve.lr);
     const { loss, norm } = await optimizer.snapshot();
     errors.push({
       step: step + 1,
