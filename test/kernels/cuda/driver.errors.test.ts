@@ -1,7 +1,12 @@
 // Every failure of the driver becomes an error of its own class that says what was found and what is needed.
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openDriver } from '../../../kernels/cuda/runtime/src/driver/driver.ts';
+import { libraryNames } from '../../../kernels/cuda/runtime/src/driver/libraryNames.ts';
 import {
   CudaError,
   InvalidPtx,
@@ -37,6 +42,47 @@ describe('no driver', () => {
     // A file that is there and no library.
     const { message } = thrown(() => openDriver({ library: fileURLToPath(import.meta.url) }));
     expect(message).toMatch(/driver\.errors\.test\.ts \(.+\)\. The NVIDIA driver/);
+  });
+
+  it('knows the library of each platform, under WSL where Windows mounts it', () => {
+    expect(libraryNames('linux')).toEqual(['libcuda.so.1', '/usr/lib/wsl/lib/libcuda.so.1', 'libcuda.so']);
+    expect(libraryNames('win32')).toEqual(['nvcuda.dll']);
+    expect(libraryNames('darwin')).toEqual([]);
+  });
+
+  it('a platform that has none', () => {
+    const platform = vi.spyOn(process, 'platform', 'get').mockReturnValue('darwin');
+    try {
+      const error = thrown(() => openDriver());
+      expect(error).toBeInstanceOf(NoDriver);
+      expect(error.message).toBe('CUDA has no driver for darwin; Linux, Windows and WSL have one');
+    } finally {
+      platform.mockRestore();
+    }
+  });
+
+  it('a machine that koffi has no binary for: the simulator opens, the driver does not', () => {
+    // A copy of the package with no packages above it.
+    const folder = mkdtempSync(join(tmpdir(), 'no-koffi-'));
+    try {
+      const runtime = fileURLToPath(new URL('../../../kernels/cuda/runtime/', import.meta.url));
+      for (const path of ['package.json', 'src']) cpSync(join(runtime, path), join(folder, path), { recursive: true });
+      const program = `
+        import { NoDriver, openDriver, openSimulator } from './src/index.ts';
+        openSimulator();
+        try { openDriver({ library: 'any' }); } catch (error) { console.log(error instanceof NoDriver, error.message); }`;
+      const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+        cwd: folder,
+        encoding: 'utf8',
+      });
+      expect(stderr).toBe('');
+      const { platform, arch } = process;
+      expect(stdout).toBe(
+        `true the CUDA driver is called through the package koffi, which has no binary for ${platform}-${arch} here\n`,
+      );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
 import { CudaError, NoDriver } from '../errors.ts';
+import { libraryNames } from './libraryNames.ts';
 
 // Parameters of the driver's functions. Handles are integers here, and what a call writes goes into typed arrays whose own
 // memory is passed (`memory`): koffi then converts nothing. Suffixed names are the current ABI; an unsuffixed cuMemAlloc
@@ -65,10 +66,6 @@ type Argument = number | bigint | string | null | ArrayBufferView;
 /** A function of the driver; returns its CUresult. */
 export type Entry = (...args: Argument[]) => number;
 
-const windows = ['nvcuda.dll'];
-// The second is where WSL mounts the Windows driver, which is not always on the loader's path.
-const linux = ['libcuda.so.1', '/usr/lib/wsl/lib/libcuda.so.1', 'libcuda.so'];
-
 /** The driver's library. Its functions are looked up when first used: an older driver lacks only the newer of them. */
 export class Library {
   readonly name: string;
@@ -82,9 +79,14 @@ export class Library {
 
   /** Opens `name`, or the first of the platform's names that exists. Throws NoDriver listing what was tried. */
   constructor(name?: string) {
+    const names = name === undefined ? libraryNames(process.platform) : [name];
+    if (names.length === 0) {
+      throw new NoDriver(
+        'CUDA_ERROR_SHARED_OBJECT_INIT_FAILED',
+        `CUDA has no driver for ${process.platform}; Linux, Windows and WSL have one`,
+      );
+    }
     this.koffi = loadKoffi();
-    const { platform } = process;
-    const names = name !== undefined ? [name] : platform === 'win32' ? windows : platform === 'linux' ? linux : [];
     const failures: string[] = [];
     for (const candidate of names) {
       try {
@@ -99,9 +101,7 @@ export class Library {
     }
     throw new NoDriver(
       'CUDA_ERROR_SHARED_OBJECT_INIT_FAILED',
-      names.length === 0
-        ? `CUDA has no driver for ${platform}; Linux, Windows and WSL have one`
-        : `no NVIDIA driver found: tried ${failures.join(', ')}. The NVIDIA driver is needed, the CUDA toolkit is not`,
+      `no NVIDIA driver found: tried ${failures.join(', ')}. The NVIDIA driver is needed, the CUDA toolkit is not`,
     );
   }
 
