@@ -56,6 +56,21 @@ export class Classification {
 }
 
 /**
+ * Moves the tokens that all prompts begin with, a system's message for instance, to `shared`. Of each prompt one token stays at
+ * least: the one that predicts the answer's first.
+ */
+function withShared(examples: readonly Example[]): Example[] {
+  const shared: number[] = [];
+  const most = examples.length > 1 ? Math.min(...examples.map(({ prompt }) => prompt.length)) - 1 : 0;
+  for (let i = 0; i < most; i++) {
+    const token = examples[0].prompt[i];
+    if (!examples.every(({ prompt }) => prompt[i] === token)) break;
+    shared.push(token);
+  }
+  return examples.map((example) => ({ ...example, shared, prompt: example.prompt.slice(shared.length) }));
+}
+
+/**
  * Prompts with completions, and conversations, whose last answer is what is trained. The first `maxLength` tokens of the
  * prompt are used; what opens the answer's turn is never cut off.
  * @throws when a conversation does not end with an answer, or the tokenizer has no chat template or no end token
@@ -63,7 +78,7 @@ export class Classification {
 export function completionExamples(rows: readonly DataRow[], tokenizer: Tokenizer, maxLength: number): Example[] {
   const chat = rows.some((row) => row.kind === 'chat') ? new ChatTemplate(tokenizer) : undefined;
   const [eos] = tokenizer.eosIds;
-  return rows.map((row): Example => {
+  const examples = rows.map((row): Example => {
     if (row.kind === 'chat') return chatExample(row.index, row.messages, chat as ChatTemplate, tokenizer, maxLength);
     if (row.kind === 'labelled') throw new Error(`example ${row.index}: expected a prompt with a completion`);
     if (eos === undefined) throw new Error('the tokenizer names no end-of-sequence token to end an answer with');
@@ -71,6 +86,7 @@ export function completionExamples(rows: readonly DataRow[], tokenizer: Tokenize
     const answer = [...tokenizer.encode(row.completion, { continuation: true }), eos];
     return { index: row.index, shared: [], prompt: ids.slice(0, maxLength), answer, cut: ids.length > maxLength };
   });
+  return withShared(examples);
 }
 
 function chatExample(

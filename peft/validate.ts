@@ -1,4 +1,4 @@
-import { linearCrossEntropy, noGrad, scope, tensor } from '../engine/index.ts';
+import { full, linearCrossEntropy, noGrad, scope, tensor } from '../engine/index.ts';
 import { type Example, trainingRows } from './examples.ts';
 import type { PeftModel } from './model.ts';
 
@@ -14,10 +14,10 @@ export async function meanLoss(peft: PeftModel, examples: readonly Example[], ba
     const part = examples.slice(at, at + batchSize);
     total += await noGrad(async () => {
       using _ = scope();
-      const options = { virtualTokens: peft.virtualTokens, sharePrefix: false };
+      const options = { virtualTokens: peft.virtualTokens, sharePrefix: true };
       const { forest, ids, outputs, targets } = trainingRows(part, [...part.keys()], options);
       const pairs = tensor(Int32Array.from(targets.flat()), [targets.length, 2], { dtype: 'i32', backend });
-      const weights = tensor(new Float32Array(targets.length).fill(1 / labelTokens), [targets.length], { backend });
+      const weights = full([targets.length], 1 / labelTokens, { backend });
       return linearCrossEntropy(peft.forward({ forest, ids, outputs }), head, pairs, weights).item();
     });
   }

@@ -143,6 +143,8 @@ describe('train', () => {
     expect(pairs.stderr).toContain(`--prompt has no effect: ${completions} has prompts with completions`);
     expect(parse(readFileSync(path('pairs', 'config.yaml'), 'utf8'))).not.toHaveProperty('prompt');
     expect(JSON.parse(pairs.stdout)).toMatchObject({ step: 1, val: { n: 3, loss: expect.any(Number) } });
+    // 'one tw' once, then 'o three' for each; the end token needs no row.
+    expect(jsonLines(path('pairs', 'metrics.jsonl'))[0].tokens).toBe(6 + 3 * 7);
     const record = (run: string) => JSON.parse(readFileSync(path(run, 'adapter', 'lorikeet.json'), 'utf8'));
     expect(record('pairs')).toMatchObject({ prompt: 'none', instruction: '' });
     const messages = [

@@ -6,6 +6,7 @@ import { defaultLora } from '../../peft/lora.ts';
 import { PeftModel } from '../../peft/model.ts';
 import { accumulateGradients, type StepOptions } from '../../peft/step.ts';
 import { type TrainOptions, train } from '../../peft/train.ts';
+import { meanLoss } from '../../peft/validate.ts';
 import { describeBackends } from '../support/backends.ts';
 import { loadGolden, relativeError } from '../support/golden.ts';
 
@@ -118,6 +119,15 @@ describeBackends('a step', (backendOf, kind) => {
     const peft = await adapted(backendOf(), method, 0);
     const shared = await stepOf(peft, eight, { sharePrefix: true });
     expectClose(await stepOf(peft, eight, { sharePrefix: false }), shared, tolerance);
+    peft.dispose();
+  });
+
+  test('the loss of a validation is a step’s, however many examples it computes at once', async () => {
+    const peft = await adapted(backendOf(), 'lora', 0.3);
+    const { loss } = await stepOf(peft, eight, { sharePrefix: false }, false);
+    for (const n of [1, 3, 8]) {
+      expect(Math.abs((await meanLoss(peft, eight, n)) / loss - 1)).toBeLessThan(tolerance);
+    }
     peft.dispose();
   });
 

@@ -102,6 +102,36 @@ describe('completions', () => {
     expect(cut).toMatchObject({ cut: true, answer });
   });
 
+  test('what all prompts begin with is shared, down to their last token', () => {
+    const about = (content: string): ChatMessage[] => [
+      { role: 'system', content: 'Rate it.' },
+      { role: 'user', content },
+      { role: 'assistant', content: 'bad' },
+    ];
+    const contents = ['the film', 'a waste of time', 'the waste of time'];
+    const alone = contents.map((content) => conversation(about(content)));
+    const together = completionExamples(
+      contents.map((content, index) => ({ kind: 'chat', index, messages: about(content) })),
+      tokenizer,
+      256,
+    );
+    expect(together.map(parts)).toEqual(alone.map(parts));
+    const [{ shared }] = together;
+    expect(tokenizer.decode(shared.slice(1))).toBe('[system]Rate it.~[user]');
+    for (const example of together) expect(example.shared).toBe(shared);
+    const completions = (...prompts: string[]) =>
+      completionExamples(
+        prompts.map((prompt, index) => ({ kind: 'completion', index, prompt, completion: ' bad' })),
+        tokenizer,
+        256,
+      );
+    const [same] = completions('the film', 'the film');
+    expect([...same.shared, ...same.prompt]).toEqual(tokenizer.encode('the film'));
+    expect(same.prompt).toHaveLength(1);
+    expect(completions('', 'the film').map((example) => example.shared)).toEqual([[], []]);
+    expect(completions()).toEqual([]);
+  });
+
   test.each<[ChatMessage[]]>([[[]], [[user]], [[{ role: 'assistant', content: 'x' }]]])('%j is refused', (messages) => {
     expect(() => conversation(messages)).toThrow("a conversation has to end with an assistant's answer to something");
   });
