@@ -1,11 +1,12 @@
 // `npm run test:ptxas`: every committed module through NVIDIA's assembler, for every generation of GPUs that runs it,
-// and through older assemblers for those that they know.
+// and through older assemblers for those that they know; and the simulator's test that takes registers from it.
 // Its last line is `N passed, N failed, N skipped`. In CI (CI=true) a toolchain that cannot be installed is a failure.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { runVitest } from '../../.ci/vitest.mjs';
 import { compiler, olderAssemblers, ToolchainMissing } from './toolchain.mjs';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), 'ptx');
@@ -13,7 +14,9 @@ const runsOn = { sm_75: [75], sm_80: [80, 86, 89, 90, 100, 120] };
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
 try {
-  assembleAll(compiler().ptxas, () => true, true);
+  const { ptxas } = compiler();
+  count(runVitest(['test/kernels/cuda/sim.ptxas.test.ts'], { ...process.env, PTXAS: ptxas }));
+  assembleAll(ptxas, () => true, true);
   for (const { ptxas, knows } of olderAssemblers()) assembleAll(ptxas, (sm) => knows.includes(sm), false);
 } catch (error) {
   if (!(error instanceof ToolchainMissing)) throw error;
@@ -26,6 +29,10 @@ try {
 }
 console.log(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
 process.exit(counts.failed === 0 ? 0 : 1);
+
+function count(more) {
+  for (const key of Object.keys(counts)) counts[key] += more[key];
+}
 
 function assembleAll(ptxas, knows, refuseSpills) {
   for (const [target, architectures] of Object.entries(runsOn)) {

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { InvalidPtx } from '../errors.ts';
+import { CudaError, InvalidPtx } from '../errors.ts';
 
 /** What NVIDIA's assembler says of a module: its `-v` log, and registers per thread by kernel. */
 export interface Assembly {
@@ -10,7 +10,7 @@ export interface Assembly {
   readonly registers: ReadonlyMap<string, number>;
 }
 
-/** Assembles PTX with the program `ptxas` for `architecture` (`sm_80`). Throws InvalidPtx with its log when it refuses. */
+/** Assembles PTX with the program `ptxas` for `architecture` (`sm_80`). Throws InvalidPtx with its log when it refuses, CudaError without it. */
 export function assemble(ptxas: string, ptx: string, architecture: string, name: string): Assembly {
   const folder = mkdtempSync(join(tmpdir(), 'ptxas-'));
   try {
@@ -21,7 +21,10 @@ export function assemble(ptxas: string, ptx: string, architecture: string, name:
       ['-v', `-arch=${architecture}`, '-o', join(folder, 'module.cubin'), input],
       { encoding: 'utf8' },
     );
-    if (error !== undefined) throw error;
+    if (error !== undefined) {
+      const message = `${name}: the assembler ${ptxas} does not run: ${error.message}`;
+      throw new CudaError('CUDA_ERROR_JIT_COMPILER_NOT_FOUND', message, { cause: error });
+    }
     const log = stdout + stderr;
     if (status !== 0) throw new InvalidPtx('CUDA_ERROR_INVALID_PTX', `${name}: ptxas refuses it\n${log}`, log);
     const registers = new Map<string, number>();
