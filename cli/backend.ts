@@ -26,6 +26,9 @@ export interface Device extends AsyncDisposable {
   memory?: MemoryModel;
 }
 
+/** Whether `--compute int16` is to be had there; `auto` takes the CPU for it. */
+export const hasInt16 = (device: DeviceName): boolean => device === 'auto' || device === 'wasm';
+
 /**
  * Opens what `--device` asks for, before any file is read.
  * @throws CliError when it is not there
@@ -34,14 +37,15 @@ export async function openDevice(
   { device, threads, compute = 'float32' }: { device: DeviceName; threads?: number; compute?: Compute },
   out: Output,
 ): Promise<Device> {
+  if (compute === 'int16' && !hasInt16(device)) {
+    const message = `--compute int16: --device ${device} has no products in 16-bit integers; --device wasm has them`;
+    throw new CliError('device', message);
+  }
   const dtype = compute === 'bfloat16' ? 'bf16' : 'f32';
   const opened = await open(device, { threads, products: compute === 'int16' ? 'int16' : 'f32' });
   out.line(`device: ${opened.reason}`);
   try {
     assertComputes(opened.backend, dtype);
-    const { name } = opened.backend;
-    if (compute === 'int16' && name !== 'wasm')
-      throw new Error(`backend ${name} has no such products; --device wasm computes in them`);
   } catch (error) {
     await opened[Symbol.asyncDispose]();
     throw new CliError('device', `--compute ${compute}: ${(error as Error).message}`);
@@ -56,6 +60,7 @@ type Opened = Omit<Device, 'dtype'>;
 async function open(device: DeviceName, options: WasmOptions): Promise<Opened> {
   if (device === 'reference') return reference();
   if (device === 'wasm') return wasm(options);
+  if (device === 'auto' && options.products === 'int16') return wasm(options, '--compute int16 is for the CPU');
   try {
     return await openCuda(device === 'auto' ? 'cuda' : device);
   } catch (error) {

@@ -1,8 +1,10 @@
 import { readAdapterSettings } from '../peft/adapter.ts';
 import { type TrainOptions, trainDefaults } from '../peft/train.ts';
+import { hasInt16 } from './backend.ts';
 import { type Given, readConfig, resolve } from './config.ts';
 import type { DataSet } from './data.ts';
-import { usageError } from './exit.ts';
+import { CliError, usageError } from './exit.ts';
+import type { DeviceName } from './kinds.ts';
 import { common, dataOptions, flagName, type OptionName, promptOptions, type Values } from './options.ts';
 import type { Output } from './output.ts';
 import type { RunFolder } from './runFolder.ts';
@@ -74,6 +76,11 @@ async function storedOptions(run: RunFolder, given: Given): Promise<Given> {
   run.assertRun();
   await run.claim();
   const stored = await readConfig(run.configPath, trainNames);
+  const device = given.device as DeviceName | undefined;
+  if (stored.compute === 'int16' && device !== undefined && !hasInt16(device)) {
+    const reason = 'computes with --compute int16, which --device wasm alone has, and resuming goes on with it';
+    throw new CliError('device', `--device ${device}: the run in ${run.path} ${reason}`);
+  }
   for (const [name, value] of Object.entries(given) as [OptionName, unknown][]) {
     const before = stored[name];
     // The run's file has what 'auto' came to.

@@ -45,13 +45,15 @@ describe('no GPU', () => {
   });
 
   it('--compute int16 is for the CPU', () => {
-    const { code, stderr } = lorikeet(['eval', '--device', 'cuda-sim', '--compute', 'int16', ...nothingThere], none);
-    expect(stderr).toBe(
-      'lorikeet: --compute int16: backend cuda-sim has no such products; --device wasm computes in them\n',
-    );
-    expect(code).toBe(6);
-    const { stdout } = lorikeet(['eval', '--compute', 'int16', ...nothingThere], none);
-    expect(stdout).toMatch(/^device: wasm, .*, products in int16; no CUDA: /);
+    for (const device of ['cuda', 'cuda-sim', 'reference']) {
+      const { code, stderr } = lorikeet(['eval', '--device', device, '--compute', 'int16', ...nothingThere], none);
+      expect(stderr).toBe(
+        `lorikeet: --compute int16: --device ${device} has no products in 16-bit integers; --device wasm has them\n`,
+      );
+      expect(code).toBe(6);
+    }
+    const { stdout } = lorikeet(['eval', '--device', 'wasm', '--compute', 'int16', ...nothingThere], none);
+    expect(stdout).toMatch(/^device: wasm, .*, products in int16\n/);
   });
 
   it('cuda-sim runs the kernels on the CPU', () => {
@@ -81,6 +83,11 @@ describe.skipIf(compiler === undefined || process.platform !== 'linux')('a drive
     expect(stdout).toMatch(new RegExp(`^device: ${name} \\(sm_\\d+, [\\d.]+ GiB free\\)\\n`));
     expect(stderr).toMatch(/no-data\.jsonl: no such file/);
     expect(code).toBe(4);
+  });
+
+  it('--device auto takes the CPU for --compute int16', () => {
+    const { stdout } = run('eval', '--compute', 'int16', ...nothingThere);
+    expect(stdout).toMatch(/^device: wasm, .*, products in int16; no CUDA: --compute int16 is for the CPU\n/);
   });
 
   it('a GPU that is not there is named, with those that are', () => {

@@ -106,6 +106,26 @@ describe('train', () => {
     expect(lorikeet(evalArgs('--adapter', path('anywhere', 'adapter'), '--limit', '2')).code).toBe(0);
   });
 
+  it('goes on in 16-bit integers with a run that began so, and on the CPU', () => {
+    expect(lorikeet(trainArgs('int16', '--compute', 'int16', '--rows', '0:8')).code).toBe(0);
+    const config = parse(readFileSync(path('int16', 'config.yaml'), 'utf8'));
+    expect(config).toMatchObject({ compute: 'int16', device: 'auto' });
+    expect(config.record.device).toMatch(/^wasm, .*, products in int16/);
+    const resume = (...more: string[]) => lorikeet(['train', '--resume', '--out', path('int16'), ...more]);
+    const other = resume('--compute', 'float32');
+    expect(other.stderr).toMatch(/--compute float32: the run in .*int16 has "int16", and resuming goes on with it\n$/);
+    expect(other.code).toBe(2);
+    const moved = resume('--device', 'cuda');
+    expect(moved.stderr).toMatch(
+      /^lorikeet: --device cuda: the run in .*int16 computes with --compute int16, which --device wasm alone has, and resuming/,
+    );
+    expect(moved.code).toBe(6);
+    const same = resume('--device', 'wasm');
+    expect(same.stderr).not.toContain('bit for bit');
+    expect(same.stdout).toMatch(/^device: wasm, .*, products in int16\n/);
+    expect(same.code).toBe(0);
+  });
+
   it('takes a name of the catalogue for that model, whatever lies in the folder', () => {
     cpSync(path('model'), path('llama-2-7b-chat'), { recursive: true });
     const { code, stderr } = lorikeet(
