@@ -1,10 +1,9 @@
-// The CUDA kernels on the simulator, which fails a launch on whatever its checks report. A few cases for each op, and in
-// mode `full` (`npm run test:cuda`) as many as the wasm kernels have.
+// The CUDA kernels on the simulator, which fails a launch on whatever its checks report, and on a GPU where there is one. A few
+// cases for each op, and in mode `full` (`npm run test:cuda`) as many as the wasm kernels have.
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { createCudaBackend } from '../../engine/backends/cuda.ts';
 import { families } from '../../kernels/cuda/kernels.ts';
-import { openSimulator } from '../../kernels/cuda/runtime/src/index.ts';
+import { describeCuda } from '../support/cudaDevices.ts';
 import { describeParity } from '../support/paritySuite.ts';
 
 const full = process.env.MODE === 'full';
@@ -16,27 +15,29 @@ function entriesOf(target: number): string[] {
   });
 }
 
-for (const target of [75, 80]) {
-  const launched = new Set<string>();
-  describeParity(`CUDA kernels for sm_${target} agree with the reference`, {
-    open: () => {
-      const device = openSimulator({ computeCapability: [Math.floor(target / 10), target % 10] });
-      const { launch } = device;
-      device.launch = (kernel, ...rest) => {
-        launched.add(kernel.name);
-        launch.call(device, kernel, ...rest);
-      };
-      return createCudaBackend({ device });
-    },
-    computes: target >= 80 ? ['f32', 'bf16'] : ['f32'],
-    operands: target >= 80 ? 'f32' : 'f16',
-    runs: full ? 60 : 8,
-    seed: 1,
-    shift: 1,
-    stretch: full ? 4 : undefined,
-    afterwards: () =>
-      test.runIf(full)('every entry of every module is launched', () => {
-        expect(entriesOf(target).filter((entry) => !launched.has(entry))).toEqual([]);
-      }),
+for (const target of [75, 80] as const) {
+  describeCuda(`CUDA kernels for sm_${target}`, target, (backend) => {
+    const launched = new Set<string>();
+    describeParity('agree with the reference', {
+      open: async () => {
+        const { device } = backend();
+        const { launch } = device;
+        device.launch = (kernel, ...rest) => {
+          launched.add(kernel.name);
+          launch.call(device, kernel, ...rest);
+        };
+        return backend();
+      },
+      computes: target >= 80 ? ['f32', 'bf16'] : ['f32'],
+      operands: target >= 80 ? 'f32' : 'f16',
+      runs: full ? 60 : 8,
+      seed: 1,
+      shift: 1,
+      stretch: full ? 4 : undefined,
+      afterwards: () =>
+        test.runIf(full)('every entry of every module is launched', () => {
+          expect(entriesOf(target).filter((entry) => !launched.has(entry))).toEqual([]);
+        }),
+    });
   });
 }

@@ -1,53 +1,26 @@
 // What the derived parity suite's sizes do not reach: products of many tiles, and rule 1 of kernels/cuda/README.md.
-import { afterAll, expect, test } from 'vitest';
-import { createCudaBackend } from '../../engine/backends/cuda.ts';
+import { expect, test } from 'vitest';
+import type { CudaBackend } from '../../engine/backends/cuda.ts';
+import type { ComputeDType } from '../../engine/dtype.ts';
 import { execute } from '../../engine/execute.ts';
 import { createReferenceBackend, registry, scope, type Tensor, tensor, withBackend } from '../../engine/index.ts';
 import type { AnyOp } from '../../engine/op.ts';
-import { openSimulator } from '../../kernels/cuda/runtime/src/index.ts';
+import { describeCuda } from '../support/cudaDevices.ts';
 import { seededGen } from '../support/gen.ts';
 import { checkParity, moved } from '../support/parity.ts';
 
 const reference = createReferenceBackend();
-const cuda = await createCudaBackend({ device: 'cuda-sim' });
-const turing = await createCudaBackend({ device: openSimulator({ computeCapability: [7, 5] }) });
-afterAll(() => Promise.all([cuda.close(), turing.close()]));
 const opOf = (name: string): AnyOp => registry.get(name) as AnyOp;
 
-test.each([
-  ['f32', 64, cuda, 'f32'],
-  ['bf16', 128, cuda, 'f32'],
-  ['f32', 128, turing, 'f16'],
-] as const)('ten rows of %s tiles of %d, which blocks take in groups of eight', (dtype, tile, backend, operands) =>
+/** Products of ten rows of tiles, which blocks take in groups of eight. */
+const tenRows = (dtype: ComputeDType, tile: number, backend: CudaBackend, operands: 'f32' | 'f16'): Promise<void> =>
   withBackend(reference, async () => {
     using _ = scope();
     const gen = seededGen(1, reference);
     const [M, N, K] = [9 * tile + 5, 2 * tile + 3, 16];
     const inputs = [gen.tensor([M, K], { dtype }), gen.tensor([N, K], { dtype })];
     await checkParity(opOf('linear'), inputs, undefined, backend, { compute: dtype, operands });
-  }),
-);
-
-test('a product of bf16 is the same to the last bit wherever its operands lie', () =>
-  withBackend(reference, async () => {
-    using _ = scope();
-    const gen = seededGen(2, reference);
-    const [M, N, K] = [24, 40, 264];
-    const inputs = [gen.tensor([M, K], { dtype: 'bf16' }), gen.tensor([N, K], { dtype: 'bf16' })];
-    const launched: string[] = [];
-    const { launch } = cuda.device;
-    cuda.device.launch = (kernel, ...rest) => {
-      launched.push(kernel.name);
-      launch.call(cuda.device, kernel, ...rest);
-    };
-    const run = async (shift: number): Promise<Uint8Array> => {
-      const there = await Promise.all(inputs.map((t) => moved(t, cuda, shift)));
-      return execute(opOf('linear'), there, undefined, [false, false])[0].bytes();
-    };
-    const [aligned, shifted] = [await run(0), await run(1)];
-    expect(launched).toEqual(['linear_bf16_async', 'linear_bf16_total', 'linear_bf16', 'linear_bf16_total']);
-    expect(shifted).toEqual(aligned);
-  }));
+  });
 
 /** Numbers, and what they are in f16: nearest, ties to even; the largest number for all beyond it that are finite. */
 const rounded = [
@@ -80,53 +53,86 @@ const scaled = [
   [2 ** -24, 0],
 ];
 
-test('sm_75 rounds both operands of f32 products to f16', () =>
-  withBackend(turing, async () => {
-    using _ = scope();
-    const column = (numbers: number[]): Tensor => tensor(Float32Array.from(numbers), [numbers.length, 1]);
-    const rows = async (x: number[], w: number[]): Promise<number[][]> => {
-      const y = await execute(opOf('linear'), [column(x), column(w)], undefined, [false, false])[0].data();
-      return x.map((_, i) => [...y.slice(i * w.length, (i + 1) * w.length)]);
-    };
-    const ones = new Array<number>(16).fill(1);
-    const right = await rows(
-      ones,
-      rounded.map(([x]) => x),
-    );
-    for (const row of right) expect(row).toEqual(rounded.map(([, y]) => y));
-    const left = await rows(
-      scaled.map(([x]) => x),
-      ones,
-    );
-    for (const [i, row] of left.entries()) expect(row).toEqual(row.map(() => scaled[i][1]));
-  }));
+describeCuda('products', 80, (backend) => {
+  test.each([
+    ['f32', 64],
+    ['bf16', 128],
+  ] as const)('ten rows of %s tiles of %d', (dtype, tile) => tenRows(dtype, tile, backend(), 'f32'));
 
-test.each([
-  ['linearGradInput', [20, 40], [40, 24], undefined],
-  ['linear', [20, 40], [24, 40], undefined],
-  ['matmul', [40, 20], [40, 24], { transA: true }],
-] as const)('on sm_75 %s keeps left operands of every size', (name, left, right, attrs) =>
-  withBackend(reference, async () => {
-    using _ = scope();
-    const gen = seededGen(3, reference);
-    const ones = gen.tensor([...left]);
-    // From tile to tile along k, the 32nd and the next, numbers grow or shrink.
-    for (const scales of [
-      [1e-9, 1e-9],
-      [1, 16],
-      [1e-30, 1e-9],
-      [1e-9, 1e-14],
-      [1e-30, 1e9],
-      [1e36, 1e30],
-      [0, 1e-20],
-    ]) {
-      const [, columns] = left;
-      const values = Float32Array.from(await ones.data(), (x, i) => {
-        const k = name === 'matmul' ? Math.floor(i / columns) : i % columns;
-        return x * scales[k < 32 ? 0 : 1];
-      });
-      const inputs = [tensor(values, [...left]), gen.tensor([...right])];
-      await checkParity(opOf(name), inputs, attrs, turing, { operands: 'f16' });
-    }
-  }),
-);
+  test('a product of bf16 is the same to the last bit wherever its operands lie', () =>
+    withBackend(reference, async () => {
+      using _ = scope();
+      const gen = seededGen(2, reference);
+      const [M, N, K] = [24, 40, 264];
+      const inputs = [gen.tensor([M, K], { dtype: 'bf16' }), gen.tensor([N, K], { dtype: 'bf16' })];
+      const launched: string[] = [];
+      const { device } = backend();
+      const { launch } = device;
+      device.launch = (kernel, ...rest) => {
+        launched.push(kernel.name);
+        launch.call(device, kernel, ...rest);
+      };
+      const run = async (shift: number): Promise<Uint8Array> => {
+        const there = await Promise.all(inputs.map((t) => moved(t, backend(), shift)));
+        return execute(opOf('linear'), there, undefined, [false, false])[0].bytes();
+      };
+      const [aligned, shifted] = [await run(0), await run(1)];
+      expect(launched).toEqual(['linear_bf16_async', 'linear_bf16_total', 'linear_bf16', 'linear_bf16_total']);
+      expect(shifted).toEqual(aligned);
+    }));
+});
+
+describeCuda('products', 75, (backend) => {
+  test('ten rows of f32 tiles of 128', () => tenRows('f32', 128, backend(), 'f16'));
+
+  test('rounds both operands of f32 products to f16', () =>
+    withBackend(backend(), async () => {
+      using _ = scope();
+      const column = (numbers: number[]): Tensor => tensor(Float32Array.from(numbers), [numbers.length, 1]);
+      const rows = async (x: number[], w: number[]): Promise<number[][]> => {
+        const y = await execute(opOf('linear'), [column(x), column(w)], undefined, [false, false])[0].data();
+        return x.map((_, i) => [...y.slice(i * w.length, (i + 1) * w.length)]);
+      };
+      const ones = new Array<number>(16).fill(1);
+      const right = await rows(
+        ones,
+        rounded.map(([x]) => x),
+      );
+      for (const row of right) expect(row).toEqual(rounded.map(([, y]) => y));
+      const left = await rows(
+        scaled.map(([x]) => x),
+        ones,
+      );
+      for (const [i, row] of left.entries()) expect(row).toEqual(row.map(() => scaled[i][1]));
+    }));
+
+  test.each([
+    ['linearGradInput', [20, 40], [40, 24], undefined],
+    ['linear', [20, 40], [24, 40], undefined],
+    ['matmul', [40, 20], [40, 24], { transA: true }],
+  ] as const)('%s keeps left operands of every size', (name, left, right, attrs) =>
+    withBackend(reference, async () => {
+      using _ = scope();
+      const gen = seededGen(3, reference);
+      const ones = gen.tensor([...left]);
+      // From tile to tile along k, the 32nd and the next, numbers grow or shrink.
+      for (const scales of [
+        [1e-9, 1e-9],
+        [1, 16],
+        [1e-30, 1e-9],
+        [1e-9, 1e-14],
+        [1e-30, 1e9],
+        [1e36, 1e30],
+        [0, 1e-20],
+      ]) {
+        const [, columns] = left;
+        const values = Float32Array.from(await ones.data(), (x, i) => {
+          const k = name === 'matmul' ? Math.floor(i / columns) : i % columns;
+          return x * scales[k < 32 ? 0 : 1];
+        });
+        const inputs = [tensor(values, [...left]), gen.tensor([...right])];
+        await checkParity(opOf(name), inputs, attrs, backend(), { operands: 'f16' });
+      }
+    }),
+  );
+});

@@ -1,7 +1,8 @@
-// Training on simulated PTX, beside torch's and peft's numbers, which are float32. More of it in mode `full` (`npm run test:cuda`).
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type CudaBackend, createCudaBackend, createWasmBackend } from '../../engine/index.ts';
-import { openSimulator } from '../../kernels/cuda/runtime/src/index.ts';
+// Training on simulated PTX, and on a GPU where there is one, beside torch's and peft's numbers, which are float32. More of it in
+// mode `full` (`npm run test:cuda`).
+import { describe, expect, test } from 'vitest';
+import { createWasmBackend } from '../../engine/index.ts';
+import { describeCuda } from '../support/cudaDevices.ts';
 import { type CurveStep, followCurve } from '../support/curve.ts';
 
 const full = process.env.MODE === 'full';
@@ -30,29 +31,25 @@ const runs = [
 ];
 /** With `short` of the runs outside of mode `full`. */
 const devices = [
-  { architecture: [8, 0], dtype: 'f32', tolerance: tolerances.f32, short: 2 },
-  { architecture: [8, 0], dtype: 'bf16', tolerance: tolerances.bf16, short: 2 },
-  { architecture: [7, 5], dtype: 'f32', tolerance: tolerances.sm75, short: 1 },
+  { target: 80, dtype: 'f32', tolerance: tolerances.f32, short: 2 },
+  { target: 80, dtype: 'bf16', tolerance: tolerances.bf16, short: 2 },
+  { target: 75, dtype: 'f32', tolerance: tolerances.sm75, short: 1 },
 ] as const;
 
-describe.each(devices)('peft’s curves on sm_$architecture in $dtype', ({ architecture, dtype, tolerance, short }) => {
-  let backend: CudaBackend;
-  beforeAll(async () => {
-    backend = await createCudaBackend({ device: openSimulator({ computeCapability: architecture }) });
+for (const { target, dtype, tolerance, short } of devices) {
+  describeCuda(`peft’s curves in ${dtype} with modules for sm_${target}`, target, (backend) => {
+    test.each(runs.slice(0, full ? runs.length : short))(
+      '$kind on $model: 5 steps',
+      async ({ model, kind }) => {
+        const { peft, errors } = await followCurve(model, kind, backend(), { dtype, steps: 5 });
+        expect(errors.length).toBe(5);
+        expect(outside(errors, tolerance)).toEqual([]);
+        peft.dispose();
+      },
+      240_000,
+    );
   });
-  afterAll(() => backend.close());
-
-  test.each(runs.slice(0, full ? runs.length : short))(
-    '$kind on $model: 5 steps',
-    async ({ model, kind }) => {
-      const { peft, errors } = await followCurve(model, kind, backend, { dtype, steps: 5 });
-      expect(errors.length).toBe(5);
-      expect(outside(errors, tolerance)).toEqual([]);
-      peft.dispose();
-    },
-    240_000,
-  );
-});
+}
 
 // On wasm, where it takes no time: adapters that do not move and gradients that are wrong are outside of the widest tolerance.
 describe.each(runs)('$kind on $model can fail', ({ model, kind }) => {
