@@ -6,11 +6,11 @@ import { cpSync, rmSync } from 'node:fs';
 
 const besides = ['kernels/wasm/pkg', 'kernels/wasm/worker.mjs', 'kernels/cuda/ptx', 'cli/demo'];
 
-compile('dist', '.ci/dist.tsconfig.json');
-compile('kernels/cuda/runtime/dist', 'kernels/cuda/runtime/tsconfig.json');
+rmSync('dist', { recursive: true, force: true });
+run('tsc', '-p', '.ci/dist.tsconfig.json');
+run('npm', 'run', '--silent', 'build', '--workspace', '@cuda-js/runtime');
 for (const path of besides) cpSync(path, `dist/${path}`, { recursive: true });
 
-function compile(output, project) {
-  rmSync(output, { recursive: true, force: true });
-  if (spawnSync('tsc', ['-p', project], { stdio: 'inherit' }).status !== 0) process.exit(1);
+function run(command, ...args) {
+  if (spawnSync(command, args, { stdio: 'inherit' }).status !== 0) process.exit(1);
 }
