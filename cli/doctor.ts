@@ -56,7 +56,8 @@ async function wasmFindings(threads: number | undefined): Promise<Finding[]> {
   const started = performance.now();
   try {
     const backend = await createWasmBackend({ threads, revectorize: true, products: 'int16' });
-    const { build, threads: running, threadsReason, revectorize, revectorizeReason } = backend.info;
+    const { build, threads: running, threadsReason, revectorize, revectorizeInt16, revectorizeReason } = backend.info;
+    const onOff = (on: boolean): string => (on ? 'on' : 'off');
     const ms = Math.round(performance.now() - started);
     await backend.close();
     return [
@@ -68,7 +69,9 @@ async function wasmFindings(threads: number | undefined): Promise<Finding[]> {
       },
       {
         name: 'revectorizer',
-        found: `${revectorize ? 'on (256-bit code from 128-bit SIMD)' : 'off'}: ${revectorizeReason}`,
+        found:
+          `${onOff(revectorize)} in f32, ${onOff(revectorizeInt16)} in 16 bits (256-bit code from 128-bit SIMD): ` +
+          revectorizeReason,
         ok: revectorize,
       },
     ];

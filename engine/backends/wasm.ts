@@ -22,8 +22,9 @@ export interface WasmOptions {
   revectorize?: boolean;
   /**
    * How products with weights multiply. int16: in 16-bit integers with a scale for each row and column of a block of the depth
-   * (kernels/wasm/src/gemm/int16.rs), 1.6 times as fast and accurate to about 1e-4 of a row's size; products of few rows or
-   * columns stay in f32. Default: f32.
+   * (kernels/wasm/src/gemm/int16.rs), faster and accurate to about 1e-4 of a row's size. These are linear layers and their
+   * gradients for the input, of 16 rows or more and of more than 128 columns both ways, so that results of few rows differ
+   * from those of many by the rounding. Adapters, their gradients, the loss's head and attention stay in f32. Default: f32.
    */
   products?: 'f32' | 'int16';
   /** Default: relaxed where the engine accepts it. */
@@ -37,8 +38,10 @@ export interface WasmInfo {
   threads: number;
   /** Why there are fewer threads than asked for. */
   threadsReason?: string;
-  /** Whether the micro-kernels written for V8's revectorizer run: it was asked for and has passed the probe. */
+  /** Whether the micro-kernels written for V8's revectorizer run: it was asked for and they have passed the probe. */
   revectorize: boolean;
+  /** The same of those for 16-bit integers, which are probed if products are in them. */
+  revectorizeInt16: boolean;
   /** What the probe found, or why there was none. */
   revectorizeReason: string;
   /** How products with weights multiply. */
@@ -65,8 +68,9 @@ const JOB = {
   kernel: 67,
   scratch: 68,
   wide: 69,
-  int16: 70,
-  words: 71,
+  wideInt16: 70,
+  int16: 71,
+  words: 72,
 };
 /** What `launch` and `resume` return beside the number of a failed worker. */
 const DONE = 0;
@@ -92,11 +96,15 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
   const kernels: typeof Kernels = await import(glue);
   const module = await WebAssembly.compile(bytes);
   const { memory } = kernels.initSync({ module });
-  let verdict = { wide: false, found: asked ? 'V8 has a working one from Node 24 on' : 'not asked for' };
+  let verdict = {
+    wide: false,
+    wideInt16: false,
+    found: asked ? 'V8 has a working one from Node 24 on' : 'not asked for',
+  };
   if (asked && known) {
     const address = memory.grow(Math.ceil(PROBE_BYTES / PAGE)) * PAGE;
     verdict = probe(kernels, memory.buffer, address, products === 'int16');
-    // What V8 has yet to optimise shall be in 128 bits too.
+    // What V8 has yet to optimise shall be in 128 bits too; the micro-kernels that passed it has optimised.
     if (!verdict.wide) setFlagsFromString('--no-experimental-wasm-revectorize');
   }
   const wanted = options.threads ?? availableParallelism();
@@ -115,6 +123,7 @@ export async function createWasmBackend(options: WasmOptions = {}): Promise<Wasm
     threads: threads ? wanted : 1,
     threadsReason,
     revectorize: verdict.wide,
+    revectorizeInt16: verdict.wideInt16,
     revectorizeReason: verdict.found,
     products,
   };
@@ -160,6 +169,7 @@ class Wasm implements WasmBackend {
     });
     const words = this.#jobWords();
     words[JOB.wide] = info.revectorize ? 1 : 0;
+    words[JOB.wideInt16] = info.revectorizeInt16 ? 1 : 0;
     words[JOB.int16] = info.products === 'int16' ? 1 : 0;
   }
 

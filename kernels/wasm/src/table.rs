@@ -12,8 +12,10 @@ pub struct Job {
     pub kernel: u32,
     /// As many bytes as `Kernel::scratch` asked for, 256-byte aligned, contents unspecified.
     pub scratch: *mut u8,
-    /// 1 if V8 pairs 128-bit operations into 256-bit ones, so that the wide micro-kernels pay.
+    /// 1 if V8 pairs 128-bit operations of f32 into 256-bit ones, so that the wide micro-kernels pay.
     pub wide: u32,
+    /// The same of those for 16-bit integers.
+    pub wide_int16: u32,
     /// 1 if large products with weights are to be computed in 16-bit integers (`gemm/int16.rs`).
     pub int16: u32,
     /// Counts launches, for what a thread prepares once in each. `launch` writes it, JavaScript does not.
@@ -29,6 +31,7 @@ impl Job {
         kernel: 0,
         scratch: core::ptr::null_mut(),
         wide: 0,
+        wide_int16: 0,
         int16: 0,
         launch: 0,
     };

@@ -24,7 +24,7 @@ beforeAll(async () => {
   backends['wide strips'] = await createWasmBackend({
     threads: 2,
     revectorize: true,
-    probe: () => ({ wide: true, found: 'the test' }),
+    probe: () => ({ wide: true, wideInt16: true, found: 'the test' }),
   });
   backends.simd128 = await createWasmBackend({ threads: 2, build: 'simd128' });
 });

@@ -68,7 +68,7 @@ type Launched = [kernel: string, elements: number, inputs: Uint8Array[], ints: n
 
 /** 1, 2 and 3 threads; narrow and wide tiles. */
 async function openAll(options: WasmOptions): Promise<WasmBackend[]> {
-  const wide: WasmOptions = { revectorize: true, probe: () => ({ wide: true, found: 'the test' }) };
+  const wide: WasmOptions = { revectorize: true, probe: () => ({ wide: true, wideInt16: true, found: 'the test' }) };
   const backends = [];
   for (const differing of [{ threads: 1 }, { threads: 2 }, { threads: 3, ...wide }, { threads: 1, ...wide }]) {
     backends.push(await createWasmBackend({ ...options, ...differing }));
@@ -313,7 +313,8 @@ describe.each(['relaxed', 'simd128'] as const)('products in 16 bits (%s)', (buil
   const everywhere = (...launched: Launched) => onAll(backends, ...launched);
 
   const rows = fc.oneof(fc.constantFrom(15, 16, 17, 19, 20, 21, 24, 25, 26), fc.integer({ min: 16, max: 90 }));
-  const width = fc.oneof(fc.constantFrom(31, 32, 33, 63, 64, 65), fc.integer({ min: 32, max: 120 }));
+  /** What is as narrow as an adapter may be is in f32. */
+  const width = fc.oneof(fc.constantFrom(129, 130, 159, 160, 161, 191, 192, 193), fc.integer({ min: 129, max: 210 }));
   /** Numbers of every size, a line's alike or not. */
   const sizes = fc.constantFrom(0, 3, 12);
   const scaled = (length: number, line: number, size: number, rng: Rng): Float32Array => {
@@ -328,7 +329,7 @@ describe.each(['relaxed', 'simd128'] as const)('products in 16 bits (%s)', (buil
         fc.tuple(fc.boolean(), sizes),
         seed,
         async ([M, N, anyK], [hasBias, size], seed) => {
-          const K = columnsFor(dtype, anyK);
+          const K = Math.ceil(anyK / dtypes[dtype].block) * dtypes[dtype].block;
           const rng = new Rng(seed);
           const [x, w, bias] = [scaled(M * K, K, size, rng), stored(dtype, N, K, rng), floats(N, rng)];
           const y = await everywhere(
@@ -349,28 +350,36 @@ describe.each(['relaxed', 'simd128'] as const)('products in 16 bits (%s)', (buil
     ),
   );
 
-  test.each([
-    [16, 32, 31],
-    [15, 64, 64],
-    [2, 64, 64],
-  ])('a product of few rows, columns or depth [%i, %i, %i] is in f32', async (M, N, K) => {
+  /** linear and its gradient of such a shape: in f32, and in 16 bits if they are asked for. */
+  const inBoth = async (M: number, N: number, K: number): Promise<[Launched[0], Float32Array, Float32Array][]> => {
     const rng = new Rng(M);
-    const [x, w] = [bytesOf(floats(M * K, rng)), bytesOf(floats(N * K, rng))];
-    const expected = await run(float, 'linear_f32_f32', M * N, [x, w, w], [M, N, K, 0]);
-    expect(await everywhere('linear_f32_f32', M * N, [x, w, w], [M, N, K, 0])).toEqual(expected);
+    const [x, w, g] = [M * K, N * K, M * N].map((length) => bytesOf(floats(length, rng)));
+    const launches: Launched[] = [
+      ['linear_f32_f32', M * N, [x, w, w], [M, N, K, 0]],
+      ['linearGradInput_f32_f32', M * K, [g, w], [M, N, K]],
+    ];
+    return Promise.all(launches.map(async (of) => [of[0], await run(float, ...of), await everywhere(...of)]));
+  };
+
+  // An adapter's A is [rank, K], its B [N, rank].
+  test.each([
+    [32, 64, 576],
+    [32, 576, 64],
+    [32, 128, 576],
+    [32, 576, 128],
+    [15, 192, 192],
+    [2, 192, 192],
+  ])('products of few rows or as narrow as an adapter [%i, %i, %i] are in f32', async (...shape) => {
+    for (const [kernel, f32, int16] of await inBoth(...shape)) expect(int16, kernel).toEqual(f32);
   });
 
   test('others are not', async () => {
-    const [M, N, K] = [16, 32, 32];
-    const rng = new Rng(0);
-    const [x, w] = [bytesOf(floats(M * K, rng)), bytesOf(floats(N * K, rng))];
-    const inFloat = await run(float, 'linear_f32_f32', M * N, [x, w, w], [M, N, K, 0]);
-    expect(await everywhere('linear_f32_f32', M * N, [x, w, w], [M, N, K, 0])).not.toEqual(inFloat);
+    for (const [kernel, f32, int16] of await inBoth(16, 129, 129)) expect(int16, kernel).not.toEqual(f32);
   });
 
   // The sums of whole numbers that the largest lines give do not leave 32 bits: all alike, few large ones, one.
   test.each([1, 2, 40, 800])('lines of %i equal elements', async (count) => {
-    const [M, N, K] = [16, 32, 800];
+    const [M, N, K] = [16, 136, 800];
     const fill = (lines: number, value: number) =>
       Float32Array.from({ length: lines * K }, (_, i) => (i % K < count ? value : 0));
     const [x, w] = [fill(M, 3e4), fill(N, -7e5)];
@@ -379,14 +388,14 @@ describe.each(['relaxed', 'simd128'] as const)('products in 16 bits (%s)', (buil
   });
 
   test('zeros give zeros, and what is not a number spreads over its row or column alone', async () => {
-    const [M, N, K] = [20, 40, 64];
+    const [M, N, K] = [20, 136, 192];
     const rng = new Rng(1);
     const [x, w] = [floats(M * K, rng), floats(N * K, rng)];
     x.fill(0, 3 * K, 4 * K);
     x.fill(1e-35, 4 * K, 5 * K);
     x[5 * K + 7] = Number.NaN;
     x[6 * K + 8] = Number.POSITIVE_INFINITY;
-    w[9 * K + 63] = Number.NEGATIVE_INFINITY;
+    w[9 * K + 191] = Number.NEGATIVE_INFINITY;
     const y = await everywhere('linear_f32_f32', M * N, [bytesOf(x), bytesOf(w), bytesOf(w)], [M, N, K, 0]);
     for (let i = 0; i < M; i++) {
       for (let j = 0; j < N; j++) {
@@ -400,16 +409,20 @@ describe.each(['relaxed', 'simd128'] as const)('products in 16 bits (%s)', (buil
 
   // As in f32: several chunks of rows and columns, blocks of rows and of the depth, all with tails.
   test.each([
-    [384, 40, 832],
-    [397, 40, 1600],
-    [1201, 33, 96],
+    [384, 136, 832],
+    [397, 136, 1600],
+    [397, 1600, 160],
+    [1201, 133, 160],
     [130, 811, 832],
-    [1160, 760, 32],
+    [1160, 760, 160],
   ])('large products [%i, %i, %i]', async (M, N, K) => {
     const rng = new Rng(M);
     const [x, w] = [floats(M * K, rng), stored('q4_1', N, K, rng)];
     const y = await everywhere('linear_f32_q4_1', M * N, [bytesOf(x), w.bytes], [M, N, K, 0]);
     const tolerance = quantization([M, N, K], x, [K, 1], w.values, [1, K]);
     expectProduct(y, [M, N, K], x, [K, 1], w.values, [1, K], undefined, tolerance);
+    const dx = await everywhere('linearGradInput_f32_q4_1', M * K, [bytesOf(y.slice()), w.bytes], [M, N, K]);
+    const gradTolerance = quantization([M, K, N], y, [N, 1], w.values, [K, 1]);
+    expectProduct(dx, [M, K, N], y, [N, 1], w.values, [K, 1], undefined, gradTolerance);
   });
 });

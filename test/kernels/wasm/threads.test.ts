@@ -71,6 +71,7 @@ describe('createWasmBackend', () => {
       threads: 1,
       threadsReason: undefined,
       revectorize: false,
+      revectorizeInt16: false,
       revectorizeReason: 'not asked for',
       products: 'f32',
     });

@@ -21,9 +21,11 @@ use crate::pool::POOL;
 use crate::table::{Job, Kernel, Phase};
 use crate::weight::{BF16, F16, F32, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Weight};
 
-/// Least rows, and least columns and depth, of a product in 16 bits.
+/// Least rows of a product in 16 bits: with fewer, packing the weight takes too much of it.
 const INT16_ROWS: usize = 16;
-const INT16_WIDTH: usize = 32;
+/// What columns and depth of a product in 16 bits exceed: an adapter's rank, for adapters and their gradients are in f32. The
+/// kernels know them by nothing else; the narrowest layers of SmolLM2, k and v, have 192.
+const ADAPTER_RANK: usize = 128;
 
 /// A kernel that is a matrix product: its shape and operands as its job gives them.
 trait Product {
@@ -98,7 +100,11 @@ unsafe fn multiply<P: Product>(job: &Job, chunk: usize, thread: usize) {
     let lefts = packed_lefts::<P>(job, POOL.threads());
     unsafe {
         let panels = packed::<P>(job, lefts).add(thread * shape.panels());
-        shape.multiply(chunk, job.wide != 0, P::start(job), panels, |batch| {
+        let wide = match shape.arithmetic {
+            Arithmetic::F32 => job.wide,
+            Arithmetic::Int16 => job.wide_int16,
+        };
+        shape.multiply(chunk, wide != 0, P::start(job), panels, |batch| {
             let left = match own_left::<P>(job) {
                 true => packed_own::<P>(job, thread),
                 false => packed::<P>(job, batch.min(lefts - 1)),
@@ -167,10 +173,9 @@ impl Product for Matmul {
     }
 }
 
-/// The shape of a product with a weight, in 16 bits if the job asks for it and it is so large that packing is little of it
-/// and that it is no adapter's.
+/// The shape of a product with a weight, in 16 bits if the job asks for it and it is large.
 fn with_weight(job: &Job, m: usize, n: usize, k: usize) -> Shape {
-    let large = m >= INT16_ROWS && n.min(k) >= INT16_WIDTH;
+    let large = m >= INT16_ROWS && n.min(k) > ADAPTER_RANK;
     let arithmetic = if job.int16 != 0 && large { Arithmetic::Int16 } else { Arithmetic::F32 };
     Shape { arithmetic, batch: 1, m, n, k }
 }

@@ -9,8 +9,9 @@
 //!                   for each panel: for each sliver: the micro-kernel
 //! ```
 //!
-//! All sizes follow from the shape alone, and each element of C is one chain of multiply-adds in ascending depth that
-//! passes through memory between depth blocks: threads, tiles and blocks do not show in the result.
+//! All sizes follow from the shape alone. In f32 each element of C is one chain of multiply-adds in ascending depth that
+//! passes through memory between depth blocks: threads, tiles and blocks do not show in the result. In 16 bits each block
+//! of the depth has scales of its own, so that these blocks show, and through them the shape; threads and tiles do not.
 
 use core::ops::Range;
 

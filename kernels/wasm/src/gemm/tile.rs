@@ -17,16 +17,17 @@
 //! + 2 + 1 registers, 12 multiply-adds in flight, twice the work). It fails to pair when set and add share a function
 //! with a branch at the store; without it 6×16 spills and is slower than 6×8.
 //!
-//! They are assembly because order is everything here: V8 keeps the order and the folded offsets it is given, and whole
-//! products, packing included, run at 93-96% of the 128-bit FMA peak, 1.8-1.9 times as fast when revectorized; the same
-//! tiles through intrinsics reach 55-65%, since LLVM moves the loads up and V8 spills. `build.rs` writes them.
+//! They are assembly because order is everything here: V8 keeps the order and the folded offsets it is given, while of the
+//! same tiles through intrinsics LLVM moves the loads up, and V8 spills. `build.rs` writes them. What they reach of the
+//! machine's best `npm run bench -- matmul linear` measures; bench/RESULTS.md has whole products.
 //!
 //! 5×8 and 5×16 with 16-bit integers are the same again: an element is a pair of neighbours along the depth, a
 //! multiply-add two instructions (a product of pairs, which adds the two products, and an addition), so that one register
-//! more is taken between them, and a step is worth two: 1.6 times the f32 tiles' rate. `int16.rs` says what they are for.
+//! more is taken between them, and a step is worth two. They write exact sums in i32; `int16.rs` says what they are for,
+//! and scales the sums.
 //!
-//! Every element of C is a chain c ← a·b + c in ascending order of the depth, in every tile: the choice of tile changes
-//! no bit of the result.
+//! In f32 every element of C is a chain c ← a·b + c in ascending order of the depth, in every tile. So the choice of tile
+//! changes no bit of the result, in f32 as in 16 bits.
 
 core::arch::global_asm!(include_str!(concat!(env!("OUT_DIR"), "/tiles.s")), options(raw));
 
