@@ -1,5 +1,3 @@
-import { execFileSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createWasmBackend, type WasmBackend } from '../../../engine/backends/wasm.ts';
 import { launch } from './launcher.ts';
@@ -172,13 +170,4 @@ describe.each(['relaxed', 'simd128'] as const)('elementwise kernels (%s)', (buil
     expect(await launch(backend, 'fill_f32', empty, [], { floats: [2.5] })).toEqual(new Float32Array(7).fill(2.5));
     expect(await launch(backend, 'accumulate_f32', x, [Float32Array.from(x, () => 1)])).toEqual(x.map((v) => v + 1));
   });
-});
-
-test('gives the same bits with the revectorizer on and off', () => {
-  const script = fileURLToPath(new URL('elementwiseBits.ts', import.meta.url));
-  const [off, on] = [[], ['revectorize']].map((flags) =>
-    execFileSync(process.execPath, [script, ...flags], { encoding: 'utf8' }),
-  );
-  expect(off.split('\n').length).toBeGreaterThan(11);
-  expect(on).toBe(off);
 });
