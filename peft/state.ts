@@ -12,7 +12,10 @@ const tensorFile = 'state.safetensors';
 const fingerprintSchema = z.object({
   /** 'wasm', 'reference', 'cuda:0'. */
   device: z.string(),
-  /** Which of the device's builds: 'relaxed' (with fused multiply-add), 'simd128', 'float64'. */
+  /**
+   * Which of the device's builds: 'relaxed' (with fused multiply-add), 'simd128', 'float64', and 'relaxed, int16' and
+   * 'simd128, int16' where products are in 16-bit integers.
+   */
   build: z.string(),
 });
 export type Fingerprint = z.infer<typeof fingerprintSchema>;
