@@ -2,12 +2,14 @@ import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { createWasmBackend, Rng } from '../../engine/index.ts';
+import { type Backend, createWasmBackend, Rng, type WasmOptions } from '../../engine/index.ts';
+import { LlamaModel } from '../../models/llama.ts';
 import type { Example } from '../../peft/examples.ts';
 import { PeftModel } from '../../peft/model.ts';
 import { loadCheckpoint, saveCheckpoint } from '../../peft/state.ts';
 import { type StepEvent, Trainer, type TrainOptions, type TrainState } from '../../peft/train.ts';
 import { loadGolden } from '../support/golden.ts';
+import { wideCheckpoint } from '../support/wide.ts';
 
 const fingerprint = { device: 'wasm', build: 'relaxed' };
 
@@ -53,9 +55,20 @@ interface Run {
 
 /** Trains in a process-like setting of its own: a new backend, model and adapter; from a checkpoint when there is one. */
 async function run(method: 'lora' | 'prompt', threads: number, from?: string, saveAfter?: number): Promise<Run> {
-  const backend = await createWasmBackend({ threads });
+  const load = (backend: Backend) => loadGolden('llama3-scaled', backend);
+  return runOn({ threads }, load, method, from, saveAfter);
+}
+
+async function runOn(
+  device: WasmOptions,
+  load: (backend: Backend) => Promise<LlamaModel>,
+  method: 'lora' | 'prompt',
+  from?: string,
+  saveAfter?: number,
+): Promise<Run> {
+  const backend = await createWasmBackend(device);
   try {
-    const peft = new PeftModel(await loadGolden('llama3-scaled', backend));
+    const peft = new PeftModel(await load(backend));
     const rng = new Rng(options.seed, 99);
     if (method === 'prompt') await peft.addPrompt({ virtualTokens: 3, init: 'random' }, rng);
     else peft.addLora({ r: 4, alpha: 8, dropout: 0.1, rslora: false, targetModules: 'all-linear', init: 'true' }, rng);
@@ -91,6 +104,21 @@ describe('training checkpoints', () => {
         expect(second.state, `adapter and moments, stopped after ${stop}`).toEqual(whole.state);
       }
     });
+  });
+
+  test('products in 16 bits: the same bits on 1, 2 or 3 threads, in vectors of 128 or 256 bits; others than in f32', async () => {
+    const checkpoint = await wideCheckpoint();
+    const wide = (device: WasmOptions) => runOn(device, (backend) => LlamaModel.load(checkpoint, backend), 'lora');
+    const int16 = await wide({ threads: 2, products: 'int16' });
+    for (const device of [{ threads: 1 }, { threads: 3 }, { threads: 2, revectorize: true }]) {
+      expect(await wide({ ...device, products: 'int16' }), JSON.stringify(device)).toEqual(int16);
+    }
+    const f32 = await wide({ threads: 2 });
+    expect(await wide({ threads: 1, revectorize: true })).toEqual(f32);
+    for (const [step, loss] of f32.losses.entries()) {
+      expect(int16.losses[step]).not.toBe(loss);
+      expect(Math.abs(int16.losses[step] / loss - 1)).toBeLessThan(1e-3);
+    }
   });
 
   const state: TrainState = {
