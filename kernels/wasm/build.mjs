@@ -92,10 +92,14 @@ function installCompiler() {
 
 /** Puts `binary` into target/tools unless the wanted version is on the path; another version on the path is left alone. */
 function needTool(binary, version, crateName, env) {
-  if (output(binary, ['--version'], { env })?.split(' ')[1] === version) return;
+  const installed = () => output(binary, ['--version'], { env })?.split(' ')[1] === version;
+  if (installed()) return;
   console.log(`\n# ${binary} ${version} (takes two minutes)`);
-  attempt('cargo', ['install', '--locked', '--root', tools, `${crateName}@${version}`], { env: hostEnvironment() });
-  if (output(binary, ['--version'], { env })?.split(' ')[1] === version) return;
+  // Of the versions that the tool was released with, a mirror of the registry may lack one: then others that fit.
+  for (const lock of [['--locked'], []]) {
+    attempt('cargo', ['install', ...lock, '--root', tools, `${crateName}@${version}`], { env: hostEnvironment() });
+    if (installed()) return;
+  }
   throw new ToolchainMissing(`${binary} ${version} is missing: cargo install --locked ${crateName}@${version}`);
 }
 
