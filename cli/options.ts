@@ -57,7 +57,8 @@ export const options = {
   device: option<DeviceName>(device, 'where to compute; auto: CUDA, else wasm; reference is slow float64', 'auto'),
   compute: option(
     choice(...computes),
-    'bfloat16: activations in half the memory, needs CUDA from sm_80 on; int16: products of the CPU in 16-bit integers',
+    'bfloat16: activations in half the memory, needs CUDA from sm_80 on; int16: the CPU’s linear layers in 16-bit integers, ' +
+      'faster and less exact',
     'float32',
   ),
   threads: byCase(integer(1), 'threads that compute', 'one a core'),
