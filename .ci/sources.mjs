@@ -1,12 +1,12 @@
-// Which sources a committed, generated artefact was built from: recorded by its build, compared by the test run.
-// The record is what `sha256sum` prints, so that a stale artefact names the file that changed.
+// Which sources a committed, generated artefact was built from, and what came of them: recorded by its build, compared by the
+// test run. The record is what `sha256sum` prints, so that a stale artefact names the file that changed.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, posix } from 'node:path';
 
 /**
- * The generated artefacts of this repository: where the record lies, and the sources that it covers: paths relative to
- * `root`, or a pattern of the names of files right in it.
+ * The generated artefacts of this repository: where the record lies, and what it covers: the sources, which are paths
+ * relative to `root` or a pattern of the names of files right in it, and the record's folder, which holds what was built.
  */
 export const artefacts = {
   wasm: {
@@ -18,19 +18,23 @@ export const artefacts = {
   ptx: {
     root: 'kernels/cuda',
     record: 'kernels/cuda/ptx/SOURCES.sha256',
-    sources: /\.(cu|cuh)$|^(build|toolchain)\.mjs$/,
+    sources: /\.(cu|cuh)$|^(compile|toolchain)\.mjs$/,
     rebuild: 'npm run build:ptx',
   },
 };
 
-/** One line a source file, `<sha256>  <path>`, in path order. Folders are walked; a source that does not exist has no line. */
-export function fingerprint({ root, sources }) {
+/** One line a file, `<sha256>  <path>`, in path order. Folders are walked; a source that does not exist has no line. */
+export function fingerprint({ root, record, sources }) {
   const paths = sources instanceof RegExp ? readdirSync(root).filter((name) => sources.test(name)) : sources;
-  const files = paths.flatMap((path) => walk(root, path)).sort();
-  return files.map((file) => `${sha256(join(root, file))}  ${file}\n`).join('');
+  const own = posix.relative(root, record);
+  const files = [...paths, posix.dirname(own)].flatMap((path) => walk(root, path)).filter((file) => file !== own);
+  return files
+    .sort()
+    .map((file) => `${sha256(join(root, file))}  ${file}\n`)
+    .join('');
 }
 
-/** The differences between the recorded sources and today's, as sentences; none when the artefact is fresh. */
+/** The differences between the recorded files and today's, as sentences; none when the artefact is fresh. */
 export function staleness(artefact) {
   if (!existsSync(artefact.record)) return [`${artefact.record} is missing: run ${artefact.rebuild}`];
   const [built, now] = [readFileSync(artefact.record, 'utf8'), fingerprint(artefact)].map(parse);
