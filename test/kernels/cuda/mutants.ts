@@ -14,7 +14,7 @@ import { createReferenceBackend } from '../../../engine/index.ts';
 import { Rng } from '../../../engine/random.ts';
 import { InvalidPtx } from '../../../kernels/cuda/runtime/src/index.ts';
 import { type Case, cases, changedBackend, thinned } from './mutants/cases.ts';
-import { type Mutation, mutated, mutationsOf } from './mutants/mutations.ts';
+import { keyOf, type Mutation, mutated, mutationsOf } from './mutants/mutations.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -46,8 +46,6 @@ interface Result extends Mutant {
 
 const ptxOf = (file: string): string =>
   readFileSync(new URL(`../../../kernels/cuda/ptx/sm_80/${file}.ptx`, import.meta.url), 'utf8');
-/** What makes a mutant the same in the next build: line numbers move. */
-const keyOf = ({ file, entry, kind, before, line }: Mutant): string => `${file} ${entry} ${line} ${kind}: ${before}`;
 
 const mutantsOf = (subject: keyof typeof subjects): Mutant[] =>
   subjects[subject].flatMap((file) => mutationsOf(ptxOf(file)).map((m): Mutant => ({ ...m, subject, file })));

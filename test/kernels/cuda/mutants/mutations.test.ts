@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { mutated, mutationsOf } from './mutations.ts';
+import { keyOf, mutated, mutationsOf } from './mutations.ts';
 
 const ptx = `.version 7.0
 .visible .entry first(
@@ -45,4 +46,17 @@ test('a mutant keeps its lines, and of other entries the parameters', () => {
   expect(lines).toHaveLength(ptx.split('\n').length);
   expect(lines[6].replace(/\s+/g, ' ')).toBe('setp.le.s32 %p2, %r1, 4;');
   expect(lines.slice(15)).toEqual([')', '{', 'ret;', '', '}', '']);
+});
+
+test('every survivor that is explained is a mutation of the PTX that ships', () => {
+  const { equivalent, unnoticed } = JSON.parse(readFileSync(new URL('survivors.json', import.meta.url), 'utf8'));
+  const explained = Object.keys({ ...equivalent, ...unnoticed });
+  expect(explained.length).toBeGreaterThan(0);
+  const files = [...new Set(explained.map((key) => key.split(' ')[0]))];
+  const shipped = files.flatMap((file) => {
+    const ptx = readFileSync(new URL(`../../../../kernels/cuda/ptx/sm_80/${file}.ptx`, import.meta.url), 'utf8');
+    return mutationsOf(ptx).map((mutation) => keyOf({ ...mutation, file }));
+  });
+  const keys = new Set(shipped);
+  expect(explained.filter((key) => !keys.has(key))).toEqual([]);
 });

@@ -9,6 +9,10 @@ export interface Mutation {
   after: string;
 }
 
+/** What makes a mutation of a file the same in the next build: line numbers move. */
+export const keyOf = ({ file, entry, kind, before, line }: Mutation & { file: string }): string =>
+  `${file} ${entry} ${line} ${kind}: ${before}`;
+
 /** What an instruction is without what a mutation changes about it; undefined where the kind does not apply. */
 type Change = (instruction: string, constants: ReadonlyMap<string, string>) => string | undefined;
 
