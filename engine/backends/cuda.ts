@@ -10,6 +10,7 @@ import {
   openDriver,
   openSimulator,
   type Kernel as PtxKernel,
+  PtxVersionUnsupported,
 } from '../../kernels/cuda/runtime/src/index.ts';
 import type { Kernel, Phase, Target } from '../../kernels/cuda/table.ts';
 import { inBlocks, Planes } from '../../kernels/cuda/weight.ts';
@@ -48,7 +49,7 @@ const RESERVED_BYTES = 2 ** 28;
 /**
  * Opens a CUDA device, or its simulator, as a backend. Kernels are PTX that the driver compiles when the first kernel of a
  * file is launched.
- * @throws NoDriver, NoDevice saying what was found; RangeError for a GPU older than sm_75
+ * @throws NoDriver, NoDevice saying what was found; PtxVersionUnsupported for a GPU older than sm_75
  */
 export async function createCudaBackend({ device = 'cuda' }: CudaOptions = {}): Promise<CudaBackend> {
   if (typeof device !== 'string') return new Cuda(device, device.simulated ? 'cuda-sim' : 'cuda');
@@ -81,7 +82,8 @@ class Cuda implements CudaBackend {
     const target = TARGETS.find((t) => t <= capability);
     if (target === undefined) {
       device[Symbol.dispose]();
-      throw new RangeError(`${device.name} is sm_${capability}; the kernels need sm_${TARGETS.at(-1)} or newer`);
+      const message = `${device.name} is sm_${capability}; the kernels need sm_${TARGETS.at(-1)} or newer`;
+      throw new PtxVersionUnsupported('CUDA_ERROR_NO_BINARY_FOR_GPU', message);
     }
     this.#target = target;
     this.computes = target >= 80 ? computeDTypes : ['f32'];

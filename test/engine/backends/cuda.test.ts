@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { createCudaBackend } from '../../../engine/index.ts';
+import { openSimulator, PtxVersionUnsupported } from '../../../kernels/cuda/runtime/src/index.ts';
 import { emptyGpu } from '../../support/gpu.ts';
 
 test('a launch that needs no scratch memory gets none, though an earlier one has left some', async () => {
@@ -32,4 +33,15 @@ test('a number of a phase that 32 bits do not hold is refused as those of the ca
   expect(linear(9, 65536, 65536)).toThrow(/^kernel linear_f32_q8_0: .*4294967296.* exceed 32 bits/);
   expect(linear(2 ** 31, 1, 32)).toThrow(/^kernel linear_f32_q8_0: .*2147483648.* exceed 32 bits/);
   await backend.close();
+});
+
+test('a GPU older than the kernels is one of the runtime’s errors, and is let go', async () => {
+  const device = openSimulator({ computeCapability: [7, 0] });
+  const error = await createCudaBackend({ device }).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(PtxVersionUnsupported);
+  expect(error).toMatchObject({
+    code: 'CUDA_ERROR_NO_BINARY_FOR_GPU',
+    message: `${device.name} is sm_70; the kernels need sm_75 or newer`,
+  });
+  expect(() => device.alloc(4)).toThrow(/disposed/);
 });
