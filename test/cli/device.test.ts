@@ -2,7 +2,7 @@
 import { copyFileSync, existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { buildStub, compiler, type Stub } from '../kernels/cuda/support/stub.ts';
+import { buildStub, type Stub, skipsStub } from '../kernels/cuda/support/stub.ts';
 import { lorikeet, workFolder } from '../support/cli.ts';
 
 const { path } = workFolder();
@@ -62,7 +62,7 @@ describe('no GPU', () => {
   });
 });
 
-describe.skipIf(compiler === undefined || process.platform !== 'linux')('a driver with two GPUs', () => {
+describe.skipIf(skipsStub || process.platform !== 'linux')('a driver with two GPUs', () => {
   let stub: Stub;
   beforeAll(() => {
     stub = buildStub();

@@ -2,12 +2,12 @@
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { type CudaBackend, createCudaBackend } from '../../../engine/index.ts';
 import { openDriver } from '../../../kernels/cuda/runtime/src/index.ts';
-import { buildStub, compiler, type Stub } from '../../kernels/cuda/support/stub.ts';
+import { buildStub, type Stub, skipsStub } from '../../kernels/cuda/support/stub.ts';
 
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 
-describe.skipIf(compiler === undefined)('writes of the CUDA backend', () => {
+describe.skipIf(skipsStub)('writes of the CUDA backend', () => {
   let stub: Stub;
   let backend: CudaBackend;
   beforeEach(async () => {

@@ -16,7 +16,7 @@ import {
   OutOfMemory,
   PtxVersionUnsupported,
 } from '../../../kernels/cuda/runtime/src/runtime.ts';
-import { buildStub, compiler, type Stub } from './support/stub.ts';
+import { buildStub, type Stub, skipsStub } from './support/stub.ts';
 
 const module = (version: string, target: string, body = '') =>
   `.version ${version}\n.target ${target}\n.address_size 64\n.visible .entry axpy()\n${body}`;
@@ -86,7 +86,7 @@ describe('no driver', () => {
   });
 });
 
-describe.skipIf(compiler === undefined)('driver errors', () => {
+describe.skipIf(skipsStub)('driver errors', () => {
   let stub: Stub;
   const open = () => openDriver({ library: stub.path });
   beforeEach(() => {

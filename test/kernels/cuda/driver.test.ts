@@ -2,14 +2,14 @@
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { openDriver } from '../../../kernels/cuda/runtime/src/driver/driver.ts';
 import { ArgumentBlock } from '../../../kernels/cuda/runtime/src/runtime.ts';
-import { buildStub, compiler, type Stub } from './support/stub.ts';
+import { buildStub, type Stub, skipsStub } from './support/stub.ts';
 
 const ptx = '.version 7.0\n.target sm_80\n.address_size 64\n// .entry comment\n.visible .entry axpy(\n.entry other(';
 /** Names of the calls, without arguments. */
 const names = (calls: string[]) => calls.map((call) => call.split(' ')[0]);
 const sum = (keys: string[]) => Object.fromEntries(keys.map((key) => [key, keys.filter((k) => k === key).length]));
 
-describe.skipIf(compiler === undefined)('driver', () => {
+describe.skipIf(skipsStub)('driver', () => {
   let stub: Stub;
   const build = (options?: { old: boolean }) => {
     stub?.remove();

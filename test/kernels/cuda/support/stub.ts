@@ -27,17 +27,20 @@ export interface Stub {
   remove(): void;
 }
 
-/** A compiler that can build the stub; undefined where there is none (tests are skipped then). */
-export const compiler = [process.env.CC, 'cc', 'gcc', 'clang'].find(
+const compiler = [process.env.CC, 'cc', 'gcc', 'clang'].find(
   (name) => process.platform !== 'win32' && name && spawnSync(name, ['--version']).status === 0,
 );
 
+/** Tests of the stub are skipped where there is no compiler to build it, but not in CI, where building it fails then. */
+export const skipsStub = compiler === undefined && process.env.CI !== 'true';
+
 /** A driver library of its own, with its own state. `old` leaves out what came after CUDA 11.0. */
 export function buildStub({ old = false } = {}): Stub {
+  if (compiler === undefined) throw new Error('the stub driver needs a C compiler: $CC, cc, gcc or clang');
   const path = join(mkdtempSync(join(tmpdir(), 'stub-cuda-')), 'libcuda.so');
   const source = fileURLToPath(new URL('libcuda.c', import.meta.url));
   const flags = ['-shared', '-fPIC', '-Wall', '-Wextra', '-Werror', ...(old ? ['-DOLD'] : [])];
-  const { status, stderr } = spawnSync(compiler!, [...flags, '-o', path, source], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(compiler, [...flags, '-o', path, source], { encoding: 'utf8' });
   if (status !== 0) throw new Error(`the stub driver does not compile:\n${stderr}`);
   const library = new Library(path).koffi.load(path);
   const log = library.func('const char *stub_log()');
