@@ -6,11 +6,12 @@ import { openDevice } from './backend.ts';
 import { resolve } from './config.ts';
 import { CliError } from './exit.ts';
 import { common, promptOptions } from './options.ts';
+import { profiled } from './profile.ts';
 import { loadModel, needModel, openModel, plannedUse, recordedOptions } from './session.ts';
 import { verb } from './verb.ts';
 
 const names = [
-  ...(['model', 'adapter', 'text'] as const),
+  ...(['model', 'adapter', 'text', 'profile'] as const),
   ...common,
   ...promptOptions,
   ...(['maxNewTokens', 'temperature', 'topK', 'topP', 'repetitionPenalty', 'stop'] as const),
@@ -43,11 +44,13 @@ export const generate = verb({
     if (planned) await planGeneration(planned, [prompt], { maxNewTokens });
     const peft = await loadModel(opened, device, out, o.adapter);
     let answer = '';
-    for await (const piece of generateText(peft, prompt, tokenizer, { ...o, maxNewTokens })) {
-      answer += piece;
-      out.text(piece);
-    }
-    out.line();
+    await profiled(o.profile, out, async () => {
+      for await (const piece of generateText(peft, prompt, tokenizer, { ...o, maxNewTokens })) {
+        answer += piece;
+        out.text(piece);
+      }
+      out.line();
+    });
     out.result({ text: answer });
   },
 });

@@ -306,6 +306,10 @@ describe('the other commands', () => {
     const cut = run('--text', 'a film '.repeat(20), '--max-length', '30');
     expect([cut.code, cut.stderr]).toEqual([0, expect.stringContaining('the text was cut to its first 30 tokens')]);
     expect(run('--text', 'the film').stderr).not.toContain('cut');
+    const timed = run('--text', 'the film', '--profile');
+    expect(timed.code).toBe(0);
+    expect(timed.stdout).toMatch(/^profile: \d+\.\d of \d+\.\d s in ops$/m);
+    expect(timed.stdout).toMatch(/^linear +\[T, \d+\] .* \d+\.\d% +\d+\.\d GFLOP\/s$/m);
     const piped = lorikeet(['generate', '--model', path('model'), '--prompt', 'chat', '--max-new-tokens', '3'], {
       input: 'hi\n',
     });
