@@ -1,7 +1,7 @@
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { replaceFile } from '../engine/file.ts';
-import { generateBatch } from '../models/generate.ts';
+import { generateBatches } from '../models/generate.ts';
 import type { Tokenizer } from '../models/tokenizer/tokenizer.ts';
 import { parseAnswer } from '../peft/answer.ts';
 import type { LabelledRow } from '../peft/data.ts';
@@ -54,13 +54,15 @@ async function* byGeneration(
   const { maxNewTokens = answerTokens } = o;
   const { before: shared, end } = task.template;
   const eosIds = [...new Set([end, ...tokenizer.eosIds])];
-  for (let at = 0; at < rows.length; at += generationBatch) {
-    const batch = rows.slice(at, at + generationBatch);
-    const prompts = batch.map(({ example }) => example.prompt);
-    const answers = await generateBatch(peft, prompts, { ...o, shared, maxNewTokens, eosIds });
-    for (const [i, ids] of answers.entries()) {
+  const prompts = rows.map(({ example }) => example.prompt);
+  const batches = Array.from({ length: Math.ceil(rows.length / generationBatch) }, (_, i) =>
+    prompts.slice(generationBatch * i, generationBatch * (i + 1)),
+  );
+  let at = 0;
+  for await (const answers of generateBatches(peft, batches, { ...o, shared, maxNewTokens, eosIds })) {
+    for (const ids of answers) {
       const answer = tokenizer.decode(ids, { skipSpecial: true, continuation: true });
-      yield { label: batch[i].label, predicted: parseAnswer(answer, task.labels), answer };
+      yield { label: rows[at++].label, predicted: parseAnswer(answer, task.labels), answer };
     }
   }
 }

@@ -29,20 +29,44 @@ export interface GenerateOptions extends SamplingOptions {
   eosIds: readonly number[];
 }
 
-/** Sequences that grow token by token over one cache. Belongs to no scope. */
-class Continuation implements Disposable {
+/**
+ * Room for the longest of these batches with what they all begin with and their answers.
+ * @throws RangeError for an empty prompt or number of tokens
+ */
+function makeCache(
+  { model, virtualTokens }: LanguageModel,
+  shared: readonly number[],
+  batches: readonly (readonly (readonly number[])[])[],
+  { maxNewTokens }: GenerateOptions,
+): KeyValueCache {
+  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
+    throw new RangeError(`generation: maxNewTokens ${maxNewTokens} is not a whole number ≥ 1`);
+  }
+  const rows = batches.map((prompts) => {
+    const empty = prompts.findIndex(({ length }) => length === 0);
+    if (empty >= 0) throw new RangeError(`generation: prompt ${empty} is empty: there is nothing to go on from`);
+    return prompts.reduce((n, prompt) => n + prompt.length + maxNewTokens - 1, 0);
+  });
+  return new KeyValueCache(model, virtualTokens + shared.length + Math.max(0, ...rows));
+}
+
+/** Sequences that grow token by token over one cache. */
+class Continuation {
   readonly #model: LanguageModel;
   readonly #forest = new Forest();
   readonly #cache: KeyValueCache;
   /** Each sequence's last segment. */
   readonly #last: number[] = [];
 
-  constructor(model: LanguageModel, rows: number) {
+  constructor(model: LanguageModel, cache: KeyValueCache) {
     this.#model = model;
-    this.#cache = new KeyValueCache(model.model, rows);
+    this.#cache = cache;
   }
 
-  /** Computes what the sequences begin with and the prompts, in one pass; logits [V] after each prompt. */
+  /**
+   * Computes what the sequences begin with, unless an earlier batch has left it in the cache, and the prompts, in one pass;
+   * logits [V] after each prompt.
+   */
   async begin(shared: readonly number[], prompts: readonly (readonly number[])[]): Promise<ArrayLike<number>[]> {
     const root = this.#model.virtualTokens + shared.length;
     const parent = root > 0 ? this.#forest.add(-1, root) : -1;
@@ -50,7 +74,8 @@ class Continuation implements Disposable {
       this.#last.push(this.#forest.add(parent, prompt.length));
       return this.#forest.rows - 1;
     });
-    return this.#pass([...shared, ...prompts.flat()], outputs);
+    const before = this.#cache.length < root ? shared : [];
+    return this.#pass([...before, ...prompts.flat()], outputs);
   }
 
   /** Appends a token to each of some sequences; logits [V] after each. */
@@ -75,33 +100,22 @@ class Continuation implements Disposable {
       return outputs.map((_, i) => logits.subarray(i * V, (i + 1) * V));
     });
   }
-
-  [Symbol.dispose](): void {
-    this.#cache[Symbol.dispose]();
-  }
 }
 
 /**
  * Continues several prompts at once, each as if it were alone. What they have in common, `shared`, is computed once.
  * Yields tokens as they come: the sequence's index and the new id.
- * @throws RangeError for an empty prompt or an option out of range
+ * @throws RangeError for an option out of range
  */
 async function* tokens(
-  model: LlamaModel | LanguageModel,
+  model: LanguageModel,
+  cache: KeyValueCache,
   shared: readonly number[],
   prompts: readonly (readonly number[])[],
   { maxNewTokens, eosIds, ...sampling }: GenerateOptions,
 ): AsyncGenerator<{ sequence: number; id: number }> {
-  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
-    throw new RangeError(`generation: maxNewTokens ${maxNewTokens} is not a whole number ≥ 1`);
-  }
-  for (const [i, { length }] of prompts.entries()) {
-    if (length === 0) throw new RangeError(`generation: prompt ${i} is empty: there is nothing to go on from`);
-  }
-  const source = languageModel(model);
   const samplers = prompts.map((prompt, i) => new Sampler(sampling, [...shared, ...prompt], i));
-  const length = prompts.reduce((n, prompt) => n + prompt.length, source.virtualTokens + shared.length);
-  using continuation = new Continuation(source, length + prompts.length * (maxNewTokens - 1));
+  const continuation = new Continuation(model, cache);
   let live = [...prompts.keys()];
   let logits = await continuation.begin(shared, prompts);
   for (let step = 1; ; step++) {
@@ -115,20 +129,39 @@ async function* tokens(
   }
 }
 
+/** Options of batches; `shared`: tokens that all their prompts begin with, computed once. */
+export type BatchOptions = GenerateOptions & { shared?: readonly number[] };
+
 /**
  * Continuations of several prompts, each as if it were alone: the new ids of each, without the one that ended it.
- * @param shared tokens that all prompts begin with, computed once
  * @throws RangeError for an empty prompt or an option out of range
  */
 export async function generateBatch(
   model: LlamaModel | LanguageModel,
   prompts: readonly (readonly number[])[],
-  options: GenerateOptions & { shared?: readonly number[] },
+  options: BatchOptions,
 ): Promise<number[][]> {
-  const { shared = [], ...rest } = options;
-  const out = prompts.map((): number[] => []);
-  for await (const { sequence, id } of tokens(model, shared, prompts, rest)) out[sequence].push(id);
-  return out;
+  for await (const answers of generateBatches(model, [prompts], options)) return answers;
+  return [];
+}
+
+/**
+ * The same for one batch after the other. The keys and values of what all begin with are kept from the first one on, so that the
+ * model must not change before the last.
+ */
+export async function* generateBatches(
+  model: LlamaModel | LanguageModel,
+  batches: readonly (readonly (readonly number[])[])[],
+  { shared = [], ...options }: BatchOptions,
+): AsyncGenerator<number[][]> {
+  const source = languageModel(model);
+  using cache = makeCache(source, shared, batches, options);
+  for (const prompts of batches) {
+    cache.length = Math.min(cache.length, source.virtualTokens + shared.length);
+    const answers = prompts.map((): number[] => []);
+    for await (const { sequence, id } of tokens(source, cache, shared, prompts, options)) answers[sequence].push(id);
+    yield answers;
+  }
 }
 
 /**
@@ -144,13 +177,16 @@ export async function* generate(
 ): AsyncGenerator<string> {
   const decoder = tokenizer.stream({ skipSpecial: true, continuation: true });
   const output = new StopStrings(stop);
-  for await (const { id } of tokens(model, [], [prompt], { ...options, eosIds: tokenizer.eosIds })) {
+  const source = languageModel(model);
+  const rest = { ...options, eosIds: tokenizer.eosIds };
+  using cache = makeCache(source, [], [[prompt]], rest);
+  for await (const { id } of tokens(source, cache, [], [prompt], rest)) {
     const piece = output.push(decoder.push(id));
     if (piece !== '') yield piece;
     if (output.stopped) return;
   }
-  const rest = output.push(decoder.flush()) + output.flush();
-  if (rest !== '') yield rest;
+  const last = output.push(decoder.flush()) + output.flush();
+  if (last !== '') yield last;
 }
 
 /** Lets text through that cannot become part of a stop string any more. */

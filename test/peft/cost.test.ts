@@ -1,6 +1,7 @@
 // What a step computes is what its tokens need: multiply-adds counted from the ops that ran, against the model's sizes.
 import { expect, test } from 'vitest';
 import { createReferenceBackend, Forest, type Observer, Rng, scope, tensor, withContext } from '../../engine/index.ts';
+import { generateBatch, generateBatches } from '../../models/generate.ts';
 import { defaultLora } from '../../peft/lora.ts';
 import { PeftModel } from '../../peft/model.ts';
 import { accumulateGradients } from '../../peft/step.ts';
@@ -51,6 +52,27 @@ test('a forward pass costs the rows there are, and the last layer the rows that 
   const pairs = own(10) + lengths.reduce((sum, n) => sum + 10 * n + own(n), 0);
   const wanted = 10 + 3 + (10 + 20) + (10 + 7);
   expect(of('attention')).toBe(((L - 1) * pairs + wanted) * pair);
+  peft.dispose();
+});
+
+test('batches of generation compute what they all begin with once', async () => {
+  const peft = (await load()).eval();
+  await peft.addPrompt({ virtualTokens: 3, init: 'random' }, new Rng(0));
+  const draw = (n: number): number[] => Array.from({ length: n }, (_, i) => (7 * i + n) % 96);
+  const batches = [[draw(4), draw(9)], [draw(12), draw(1)], [draw(5)]];
+  const options = { shared: draw(10), maxNewTokens: 3, eosIds: [] };
+  const answers: number[][] = [];
+  const of = await count(async () => {
+    for await (const batch of generateBatches(peft, batches, options)) answers.push(...batch);
+  });
+  const { numHiddenLayers: L, query, key, mlp, vocabSize, hiddenSize: C } = sizes(peft);
+  // Virtual tokens, the shared ones, the prompts, and of each answer the tokens that another one follows; all 15 predict one.
+  const [rows, wanted] = [3 + 10 + (4 + 9 + 12 + 1 + 5) + 5 * 2, 5 * 3];
+  const layers = (L - 1) * rows * (2 * query + 2 * key + mlp) + rows * 2 * key + wanted * (2 * query + mlp);
+  expect(of('linear')).toBe(layers + wanted * vocabSize * C);
+  for (const [i, prompt] of batches.flat().entries()) {
+    expect((await generateBatch(peft, [prompt], options))[0]).toEqual(answers[i]);
+  }
   peft.dispose();
 });
 
