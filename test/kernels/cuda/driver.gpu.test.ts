@@ -71,7 +71,11 @@ describe.skipIf(reason !== '')(`on a GPU${reason}`, { timeout: 120_000 }, () => 
     const differences: string[] = [];
     for (const { name, signature, body, rows } of conformance) {
       const [sources, results] = signature.split('->').map((side) => side.trim().split(' ') as OperandKind[]);
-      const read = queueRows(gpu, kernelOf(body, sources, results), sources, results, rows);
+      const ptx = kernelOf(body, sources, results);
+      // Some instructions are newer than the GPU.
+      const [major, minor] = gpu.attributes.computeCapability;
+      if (Number(/\.target sm_(\d+)/.exec(ptx)![1]) > 10 * major + minor) continue;
+      const read = queueRows(gpu, ptx, sources, results, rows);
       await gpu.synchronize();
       for (const [i, found] of read().entries()) {
         for (const [k, value] of rows[i].slice(sources.length).entries()) {
@@ -84,7 +88,8 @@ describe.skipIf(reason !== '')(`on a GPU${reason}`, { timeout: 120_000 }, () => 
       }
     }
     expect(differences).toEqual([]);
-  });
+    // The driver compiles some 4,600 modules.
+  }, 600_000);
 
   describe('hardware and simulator agree on kernels that nvcc compiled', () => {
     const corners = [0, 1, -1, 2, 7, -7, 0x7fffffff, -0x80000000, 0x12345678, 255, -256, 65535];

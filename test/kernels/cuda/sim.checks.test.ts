@@ -327,6 +327,28 @@ describe('barriers and member masks', () => {
       'divergent-barrier',
     ]);
   });
+  it('without .aligned, lanes of a warp may come to a barrier on different paths, guarded, or after others have returned', () => {
+    const split = `${tid} setp.lt.u32 %p0, %r0, 16;`;
+    const paths = (first: string, second = first) =>
+      entry(0, `${split} @!%p0 bra B; ${first} bra E; B: ${second} E: ret;`);
+    expect(only(paths('barrier.cta.sync 0;'), [], 64)).toEqual([]);
+    expect(only(paths('barrier.cta.sync 0;', 'barrier.cta.sync 1;'), [], 32)).toEqual(['divergent-barrier']);
+    expect(only(paths('barrier.cta.sync.aligned 0;'), [], 32)).toEqual(['divergent-barrier', 'divergent-barrier']);
+    expect(only(entry(0, `${split} @%p0 barrier.sync 0; @!%p0 barrier.sync 0; ret;`), [], 64)).toEqual([]);
+    expect(only(entry(0, `${tid} setp.ge.u32 %p0, %r0, 40; @%p0 ret; barrier.sync 0; ret;`), [], 64)).toEqual([]);
+  });
+  it('such a barrier holds its lanes until the rest of the block has come, and gives them its result', () => {
+    // Lanes 0 to 15 of each warp write before one barrier, the others read after another; both count who voted.
+    const ptx = entry(
+      1,
+      `${perThread} .shared .align 4 .b32 s[64]; and.b32 %r1, %r0, 16; setp.eq.u32 %p0, %r1, 0; xor.b32 %r2, %r0, 48; shl.b32 %r2, %r2, 2; mov.u32 %r3, s; add.u32 %r2, %r2, %r3; shl.b32 %r4, %r0, 2; add.u32 %r4, %r4, %r3;
+      setp.lt.u32 %p1, %r0, 20; @!%p0 bra B; st.shared.b32 [%r4], %r0; barrier.cta.red.popc.u32 %r5, 0, %p1; mov.u32 %r6, %r5; bra E;
+      B: barrier.cta.red.popc.u32 %r7, 0, %p1; ld.shared.b32 %r6, [%r2]; mad.lo.u32 %r6, %r7, 1000, %r6; E: st.global.b32 [%d0], %r6; ret;`,
+    );
+    const out = new Int32Array(64);
+    expect(launch(ptx, 'test', [1, 1, 1], [64, 1, 1], [out]).reports).toEqual([]);
+    expect([...out]).toEqual(Array.from({ length: 64 }, (_, t) => (t & 16 ? 20000 + (t ^ 48) : 20)));
+  });
   it('a guarded barrier', () => {
     expect(only(entry(0, `${tid} setp.lt.u32 %p0, %r0, 16; @%p0 bar.sync 0; ret;`), [])).toEqual(['divergent-barrier']);
   });

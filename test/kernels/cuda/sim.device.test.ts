@@ -222,7 +222,51 @@ describe('PTX that is refused', () => {
     ['ld.global.b32 %r0, [%d0], %d1;', /line 8: ld\.global\.b32: 3 operands, expected 2/],
     ['add.s32 %r0, %r1;', /add\.s32: 2 operands, expected 3/],
     ['shfl.sync.bfly.b32 %r0, %r1, 1, 31;', /4 operands, expected 5/],
-    ['setp.eq.s32 %p0, %r1;', /2 operands, expected 3 to 4/],
+    ['setp.eq.s32 %p0, %r1;', /2 operands, expected 3/],
+    // Modifiers and operands that the instruction has in other combinations.
+    ['cvt.rn.sat.f16x2.f32 %r0, %f0, %f1;', /cvt\.rn\.sat\.f16x2\.f32: a combination that PTX does not have/],
+    ['cvt.rzi.relu.s32.f32 %r0, %f0;', /cvt\.rzi\.relu\.s32\.f32: a combination/],
+    ['cvt.rn.relu.f32.s32 %f0, %r0;', /a combination/],
+    ['cvt.sat.u32.u16 %r0, %h0;', /a combination/],
+    ['cvt.rn.sat.bf16.f32 %h0, %f0;', /a combination/],
+    ['cvt.pack.sat.s16.s32 %r0, %r1, %r2, %r3;', /4 operands, expected 3/],
+    ['add.relu.f16 %h0, %h1, %h2;', /a combination/],
+    ['add.sat.bf16 %h0, %h1, %h2;', /a combination/],
+    ['add.ftz.f64 %d0, %d1, %d2;', /a combination/],
+    ['add.cc.u16 %h0, %h1, %h2;', /a combination/],
+    ['mul.lo.cc.u32 %r0, %r1, %r2;', /a combination/],
+    ['ex2.approx.ftz.f16 %h0, %h1;', /a combination/],
+    ['min.s32 %r0, %r1, %r2, %r3;', /4 operands, expected 3/],
+    ['max.f16x2 %r0, %r1, %r2, %r3;', /4 operands, expected 3/],
+    ['setp.eq.s32 %p0, %r0, %r1, %p1;', /4 operands, expected 3/],
+    ['setp.lo.s32 %p0, %r0, %r1;', /a combination|does not compare/],
+    ['slct.ftz.u32.s32 %r0, %r1, %r2, %r3;', /a combination/],
+    ['mov.u32 %r0, {%h0, %h1};', /a vector needs a \.b type/],
+    ['ld.global.ca.L1::evict_first.b32 %r0, [%d0];', /a combination/],
+    ['ld.volatile.global.cg.b32 %r0, [%d0];', /a combination/],
+    ['ld.relaxed.global.b32 %r0, [%d0];', /a combination/],
+    ['ld.global.v4.b64 {%d0, %d1, %d2, %d3}, [%d4];', /a vector of 32 bytes is not supported/],
+    ['st.global.nc.b32 [%d0], %r0;', /a combination/],
+    ['atom.global.add.f16 %h0, [%d0], %h1;', /a combination/],
+    ['atom.global.exch.b16 %h0, [%d0], %h1;', /a combination/],
+    ['atom.global.and.u32 %r0, [%d0], %r1;', /a combination/],
+    ['red.acquire.gpu.global.add.u32 [%d0], %r1;', /a combination/],
+    ['red.global.cas.b32 [%d0], %r1, %r2;', /a combination/],
+    ['redux.sync.and.u32 %r0, %r1, -1;', /a combination/],
+    ['match.any.sync.b32 %r0|%p0, %r1, -1;', /only \.all has a predicate/],
+    ['bar.sync.aligned 0;', /a combination/],
+    ['bar.arrive 0;', /1 operands, expected 2/],
+    ['fence.sc;', /a combination/],
+    ['membar.cta.gl;', /a combination/],
+    ['ldmatrix.sync.aligned.m8n8.x1.b16 {%r0}, [%d0];', /a combination/],
+    [
+      'mma.sync.aligned.m16n8k16.col.row.f32.bf16.bf16.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1,%r2,%r3}, {%r4,%r5}, {%f0,%f1,%f2,%f3};',
+      /a combination/,
+    ],
+    [
+      'mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {_,%f1,%f2,%f3}, {%r0,%r1,%r2,%r3}, {%r4,%r5}, {%f0,%f1,%f2,%f3};',
+      /accumulators must be registers/,
+    ],
     ['st.global.b32 [%d0] %r0;', /expected ,, found %r0/],
     ['mov.u32 %r0, "text";', /line 8: unexpected "text"/],
   ])('%s', (line, message) => {
@@ -234,6 +278,19 @@ describe('PTX that is refused', () => {
     expect(load(entry(0, 'ret;').replace('sm_80', 'sm_90'), { computeCapability: [9, 0] })).not.toThrow();
     expect(load('hello world')).toThrow(InvalidPtx);
     expect(load('')).toThrow(/no \.version/);
+  });
+  it.each([
+    ['redux.sync.add.u32 %r0, %r1, -1;', 'sm_75', '6.5', /needs PTX 7\.0 and sm_80; the module is PTX 6\.5 for sm_75/],
+    ['add.bf16 %h0, %h1, %h2;', 'sm_80', '7.8', /add\.bf16 needs PTX 7\.8 and sm_90; the module is PTX 7\.8 for sm_80/],
+    ['tanh.approx.f32 %f0, %f1;', 'sm_75', '6.5', /needs PTX 7\.0 and sm_75/],
+    ['barrier.cta.sync 0;', 'sm_80', '7.0', /needs PTX 7\.8 and sm_75/],
+    ['ld.shared::cta.b32 %r0, [%r1];', 'sm_80', '7.0', /needs PTX 7\.8/],
+    ['ld.global.L1::no_allocate.b32 %r0, [%d0];', 'sm_80', '7.0', /needs PTX 7\.4/],
+    ['max.f32 %f0, %f1, %f2, %f3;', 'sm_90', '8.0', /needs PTX 8\.8 and sm_100/],
+  ])('%s for %s in PTX %s', (line, target, version, message) => {
+    const ptx = entry(0, `${line}\nret;`).replace('.target sm_80', `.target ${target}`).replace('7.8', version);
+    expect(load(ptx, { computeCapability: [12, 0] })).toThrow(message);
+    expect(load(ptx, { computeCapability: [12, 0] })).toThrow(InvalidPtx);
   });
   it('recursion and calls of what is not there', () => {
     const header = '.func again() { call.uni again; ret; }';

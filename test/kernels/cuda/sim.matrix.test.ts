@@ -1,221 +1,206 @@
-// mma.sync and ldmatrix. Fragments are laid out by the manual's index formulas, written here a second time as maps from
-// (register, lane) to (row, column); products are summed in double.
+// mma.sync to the bit, and ldmatrix, on the fragments of matrix.ts. The simulator multiplies exactly and sums in double, in
+// ascending k onto the accumulator, and rounds once: written here a second time in plain JavaScript.
 import { describe, expect, it } from 'vitest';
-import { fromHalf, toHalf } from '../../../kernels/cuda/runtime/src/sim/float.ts';
-import { entry, fromBfloat, launch, noise, toBfloat } from './support/launch.ts';
+import * as plain from './support/evaluator.ts';
+import { entry, launch } from './support/launch.ts';
+import { matrixCases, matrixLoads, opcodeOf, placeC } from './support/matrix.ts';
 
-type Place = (register: number, half: number, lane: number) => [row: number, column: number];
-const group = (lane: number) => lane >> 2;
-const inGroup = (lane: number) => lane % 4;
-// "row = groupID for ai where 0 <= i < 2 || 4 <= i < 6, groupID + 8 otherwise; col = (threadID_in_group * 2) + (i & 0x1) for i < 4, + 8 beyond"
-const a16: Place = (r, h, lane) => {
-  const i = 2 * r + h;
-  return [group(lane) + (i < 2 || (i >= 4 && i < 6) ? 0 : 8), inGroup(lane) * 2 + (i & 1) + (i < 4 ? 0 : 8)];
+const view = new DataView(new ArrayBuffer(8));
+const bitsOf = (x: number): bigint => {
+  view.setFloat64(0, x);
+  return view.getBigUint64(0);
 };
-const b16: Place = (r, h, lane) => {
-  const i = 2 * r + h;
-  return [inGroup(lane) * 2 + (i & 1) + (i < 2 ? 0 : 8), group(lane)];
+const single = (bits: number): number => {
+  view.setUint32(0, bits);
+  return view.getFloat32(0);
 };
-// tf32, m16n8k8: "row = groupID for a0 and a2, groupID + 8 for a1 and a3; col = threadID_in_group for a0 and a1, + 4 for a2 and a3"
-const aTf32: Place = (r, _h, lane) => [group(lane) + (r % 2 === 0 ? 0 : 8), inGroup(lane) + (r < 2 ? 0 : 4)];
-const bTf32: Place = (r, _h, lane) => [inGroup(lane) + 4 * r, group(lane)];
-// "row = groupID for ci where i < 2, groupID + 8 for i >= 2; col = (threadID_in_group * 2) + (i & 0x1)"
-const c32 = (i: number, lane: number) => [group(lane) + (i < 2 ? 0 : 8), inGroup(lane) * 2 + (i & 1)];
+const half = (bits: number): number => {
+  view.setBigUint64(0, plain.convert(BigInt(bits), plain.halfFormat, plain.double, 'rn'));
+  return view.getFloat64(0);
+};
+const decoders = {
+  f16: half,
+  bf16: (bits: number) => single(bits << 16),
+  // The low 13 bits of a tf32 do not count.
+  tf32: (bits: number) => single(bits & ~0x1fff),
+};
+const rounders = {
+  f32: (x: number): number => {
+    if (Number.isNaN(x)) return 0x7fffffff;
+    view.setFloat32(0, x);
+    return view.getUint32(0);
+  },
+  f16: (x: number): number => Number(plain.convert(bitsOf(x), plain.double, plain.halfFormat, 'rn')),
+};
 
-interface Case {
-  shape: string;
-  types: string;
-  k: number;
-  packed: boolean;
-  registersA: number;
-  registersB: number;
-  a: Place;
-  b: Place;
-  encode(values: Float32Array): number[];
-  decode(bits: number): number;
-  half?: true;
+/** Random bits, fixed by the seed. */
+function randomBits(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) >>> 0;
+  };
 }
-const bfloat = {
-  encode: (v: Float32Array) => [...toBfloat(v)],
-  decode: (bits: number) => fromBfloat(new Uint16Array([bits]))[0],
+
+/** Numbers of a kind in a format of `e` exponent bits above `m` of mantissa, as bits; random bits in, and the place in the matrix. */
+type Fill = (bits: number, m: number, e: number, index: number) => number;
+const masked = (bits: number, m: number, e: number) => bits & (2 ** (m + e + 1) - 1);
+const exponent =
+  (from: number, to: number): Fill =>
+  (bits, m, e) => {
+    const chosen = from + ((bits >>> 8) % (to - from + 1));
+    const biased = Math.min(Math.max(2 ** (e - 1) - 1 + chosen, 0), 2 ** e - 2);
+    return ((bits >>> 31) * 2 ** (m + e) + biased * 2 ** m + (bits & (2 ** m - 1))) >>> 0;
+  };
+const oneOf =
+  (...choices: ((m: number, e: number) => number)[]): Fill =>
+  (bits, m, e) =>
+    choices[(bits >>> 9) % choices.length](m, e) >>> 0;
+const infinity = (m: number, e: number) => (2 ** e - 1) * 2 ** m;
+const sign = (m: number, e: number) => 2 ** (m + e);
+const one = (m: number, e: number) => (2 ** (e - 1) - 1) * 2 ** m;
+const rare =
+  (special: Fill, usual: Fill): Fill =>
+  (bits, m, e, index) =>
+    (index % 37 === 5 ? special : usual)(bits, m, e, index);
+const ordinary = exponent(-3, 3);
+const fills: Record<string, { a: Fill; b?: Fill; c?: Fill }> = {
+  'numbers of one size': { a: ordinary },
+  'numbers of every size, so that the order of the sum shows': { a: exponent(-60, 60) },
+  'any bits at all': { a: masked },
+  subnormals: {
+    a: (bits, m, e) => (bits & (2 ** m - 1)) + (bits >>> 31) * sign(m, e),
+    b: exponent(0, 7),
+    c: exponent(-200, -120),
+  },
+  'products of subnormals': { a: exponent(-200, -120), c: exponent(-200, -120) },
+  'sums beyond the largest number': { a: exponent(61, 64), c: exponent(100, 127) },
+  'sums beyond the largest f16': { a: exponent(6, 8), c: exponent(14, 15) },
+  'signed zeros': { a: oneOf(() => 0, sign), b: oneOf(() => 0, sign, one), c: oneOf(sign, sign, () => 0) },
+  'cancelling to zero': { a: oneOf(one, (m, e) => one(m, e) + sign(m, e)), c: oneOf(() => 0, sign) },
+  'some NaN': { a: rare((m0, m, e) => infinity(m, e) + 1 + (m0 & 3), ordinary) },
+  'some infinities': {
+    a: rare(
+      oneOf(infinity, (m, e) => infinity(m, e) + sign(m, e)),
+      ordinary,
+    ),
+  },
+  'infinity times zero': { a: rare(oneOf(infinity), ordinary), b: oneOf(() => 0, one, one) },
+  'infinite accumulators': {
+    a: rare(oneOf(infinity), ordinary),
+    c: rare(
+      oneOf((m, e) => infinity(m, e) + sign(m, e)),
+      ordinary,
+    ),
+  },
 };
-const f16 = { encode: (v: Float32Array) => [...v].map((x) => toHalf(x)), decode: (bits: number) => fromHalf(bits) };
-const tf32 = {
-  encode: (v: Float32Array) => [...new Int32Array(v.buffer)].map((bits) => bits & ~0x1fff),
-  decode: (bits: number) => new Float32Array(new Int32Array([bits]).buffer)[0],
-};
-const cases: Case[] = [
-  {
-    shape: 'm16n8k16',
-    types: 'f32.bf16.bf16.f32',
-    k: 16,
-    packed: true,
-    registersA: 4,
-    registersB: 2,
-    a: a16,
-    b: b16,
-    ...bfloat,
-  },
-  {
-    shape: 'm16n8k16',
-    types: 'f32.f16.f16.f32',
-    k: 16,
-    packed: true,
-    registersA: 4,
-    registersB: 2,
-    a: a16,
-    b: b16,
-    ...f16,
-  },
-  {
-    shape: 'm16n8k8',
-    types: 'f32.bf16.bf16.f32',
-    k: 8,
-    packed: true,
-    registersA: 2,
-    registersB: 1,
-    a: a16,
-    b: b16,
-    ...bfloat,
-  },
-  {
-    shape: 'm16n8k8',
-    types: 'f32.f16.f16.f32',
-    k: 8,
-    packed: true,
-    registersA: 2,
-    registersB: 1,
-    a: a16,
-    b: b16,
-    ...f16,
-  },
-  {
-    shape: 'm16n8k8',
-    types: 'f32.tf32.tf32.f32',
-    k: 8,
-    packed: false,
-    registersA: 4,
-    registersB: 2,
-    a: aTf32,
-    b: bTf32,
-    ...tf32,
-  },
-  {
-    shape: 'm16n8k4',
-    types: 'f32.tf32.tf32.f32',
-    k: 4,
-    packed: false,
-    registersA: 2,
-    registersB: 1,
-    a: aTf32,
-    b: bTf32,
-    ...tf32,
-  },
-  {
-    shape: 'm16n8k16',
-    types: 'f16.f16.f16.f16',
-    k: 16,
-    packed: true,
-    registersA: 4,
-    registersB: 2,
-    a: a16,
-    b: b16,
-    ...f16,
-    half: true,
-  },
-  {
-    shape: 'm16n8k8',
-    types: 'f16.f16.f16.f16',
-    k: 8,
-    packed: true,
-    registersA: 2,
-    registersB: 1,
-    a: a16,
-    b: b16,
-    ...f16,
-    half: true,
-  },
-];
+
+const rowsOf = (names: readonly string[]) => `{${names.map((name) => `%${name}`).join(', ')}}`;
+const numbered = (prefix: string, n: number) => Array.from({ length: n }, (_, i) => `${prefix}${i}`);
 
 describe('mma.sync', () => {
-  it.each(cases)(
-    '$shape.row.col.$types',
-    ({ shape, types, k, packed, registersA, registersB, a, b, encode, decode, half }) => {
-      const A = encode(noise(16 * k, 3)); // row-major 16×k
-      const B = encode(noise(k * 8, 5)); // row-major k×8
-      const C = half ? f16.encode(noise(128, 7)) : [...noise(128, 7)];
-      // All fragments of a lane behind one another: A, B, C.
-      const accumulators = half ? 2 : 4;
-      const words = registersA + registersB + accumulators;
+  describe.each(matrixCases.map((one) => ({ ...one, opcode: opcodeOf(one) })))('$opcode', (one) => {
+    const { opcode, type, accumulator, k, registersA, registersB, a, b } = one;
+    const packed = type !== 'tf32';
+    const accumulators = accumulator === 'f16' ? 2 : 4;
+    const words = registersA + registersB + accumulators;
+    const [m, e] = { f16: [10, 5], bf16: [7, 8], tf32: [23, 8] }[type];
+    const [cM, cE] = accumulator === 'f16' ? [10, 5] : [23, 8];
+    const [A, B, C] = [numbered('a', registersA), numbered('b', registersB), numbered('c', accumulators)];
+
+    /** Words of a warp's registers, lane after lane: A, B, C. */
+    function registers(fill: (typeof fills)[string], seed: number): Uint32Array {
+      const random = randomBits(seed);
+      let index = seed;
+      const element = (one: Fill, isPair: boolean, mantissa: number, exponents: number) => {
+        const next = () => one(random(), mantissa, exponents, index++);
+        return isPair ? next() + next() * 65536 : next();
+      };
       const input = new Uint32Array(32 * words);
-      const floats = new Float32Array(input.buffer);
-      const fragment = (matrix: number[], columns: number, place: Place, register: number, lane: number) =>
-        [0, 1]
-          .map((h) => (packed || h === 0 ? place(register, h, lane) : [0, 0]))
-          .map(([row, column]) => matrix[row * columns + column]);
+      for (let at = 0; at < input.length; at++) {
+        const r = at % words;
+        if (r < registersA) input[at] = element(fill.a, packed, m, e);
+        else if (r < registersA + registersB) input[at] = element(fill.b ?? fill.a, packed, m, e);
+        else input[at] = element(fill.c ?? fill.a, accumulator === 'f16', cM, cE);
+      }
+      return input;
+    }
+
+    /** The registers that D should be, from those of A, B and C. */
+    function expected(input: Uint32Array): number[] {
+      const matrixA = new Float64Array(16 * k);
+      const matrixB = new Float64Array(k * 8);
+      const elements = packed ? [0, 1] : [0];
+      const decode = decoders[type];
+      const part = (word: number, h: number) => (packed ? (word >>> (16 * h)) & 0xffff : word);
       for (let lane = 0; lane < 32; lane++) {
-        for (let r = 0; r < registersA; r++) {
-          const [low, high] = fragment(A, k, a, r, lane);
-          input[lane * words + r] = packed ? low | (high << 16) : low;
-        }
-        for (let r = 0; r < registersB; r++) {
-          const [low, high] = fragment(B, 8, b, r, lane);
-          input[lane * words + registersA + r] = packed ? low | (high << 16) : low;
-        }
-        for (let i = 0; i < 4; i++) {
-          const [row, column] = c32(i, lane);
-          const at = lane * words + registersA + registersB;
-          if (half) input[at + (i >> 1)] |= C[row * 8 + column] << (16 * (i & 1));
-          else floats[at + i] = C[row * 8 + column];
+        for (const h of elements) {
+          for (let r = 0; r < registersA; r++) {
+            const [row, column] = a(r, h, lane);
+            matrixA[row * k + column] = decode(part(input[lane * words + r], h));
+          }
+          for (let r = 0; r < registersB; r++) {
+            const [row, column] = b(r, h, lane);
+            matrixB[row * 8 + column] = decode(part(input[lane * words + registersA + r], h));
+          }
         }
       }
-      const names = (prefix: string, n: number) =>
-        `{${Array.from({ length: n }, (_, i) => `%${prefix}${i}`).join(', ')}}`;
-      const loads = (prefix: string, n: number, at: number) =>
-        Array.from({ length: n }, (_, i) => `ld.global.b32 %${prefix}${i}, [%d0+${4 * (at + i)}];`).join(' ');
-      const acc = half ? 'h' : 'f';
+      const out: number[] = Array(32 * accumulators).fill(0);
+      for (let lane = 0; lane < 32; lane++) {
+        for (let i = 0; i < 4; i++) {
+          const [row, column] = placeC(i, lane);
+          const at = registersA + registersB + (accumulator === 'f16' ? i >> 1 : i);
+          const word = input[lane * words + at];
+          let sum = accumulator === 'f16' ? half((word >>> (16 * (i & 1))) & 0xffff) : single(word);
+          for (let j = 0; j < k; j++) sum += matrixA[row * k + j] * matrixB[j * 8 + column];
+          const rounded = rounders[accumulator](sum);
+          if (accumulator === 'f16') out[lane * 2 + (i >> 1)] += rounded * 65536 ** (i & 1);
+          else out[lane * 4 + i] = rounded;
+        }
+      }
+      return out;
+    }
+
+    /** Runs it, on as many warps as there are words for, with D in the registers named. */
+    function run(input: Uint32Array, D: readonly string[]): number[] {
+      const threads = input.length / words;
+      const out = new Uint32Array(threads * accumulators);
+      const loads = [...A, ...B, ...C].map((name, i) => `ld.global.b32 %${name}, [%d0+${4 * i}];`);
+      const stores = D.map((name, i) => `st.global.b32 [%d1+${4 * i}], %${name};`);
       const ptx = entry(
         2,
-        `.reg .b32 %a<4>; .reg .b32 %b<2>; ${half ? '.reg .b32 %h<4>; .reg .b32 %h1<4>;' : ''}
-       ld.param.u64 %d0, [p0]; ld.param.u64 %d1, [p1]; mov.u32 %r0, %tid.x; mul.wide.u32 %d2, %r0, ${4 * words}; add.s64 %d0, %d0, %d2; mul.wide.u32 %d2, %r0, ${4 * accumulators}; add.s64 %d1, %d1, %d2;
-       ${loads('a', registersA, 0)} ${loads('b', registersB, registersA)} ${loads(acc, accumulators, registersA + registersB)}
-       mma.sync.aligned.${shape}.row.col.${types} ${names(acc, accumulators)}, ${names('a', registersA)}, ${names('b', registersB)}, ${names(acc, accumulators)};
-       ${Array.from({ length: accumulators }, (_, i) => `st.global.b32 [%d1+${4 * i}], %${acc}${i};`).join(' ')} ret;`.replace(
-          '.reg .b32 %h1<4>;',
-          '',
-        ),
-      ).replace(half ? '.reg .b16 %h<16>;' : '', '');
-      const out = new Uint32Array(32 * accumulators);
-      expect(launch(ptx, 'test', [1, 1, 1], [32, 1, 1], [input, out]).reports).toEqual([]);
-      for (let lane = 0; lane < 32; lane++) {
-        for (let i = 0; i < 4; i++) {
-          const [row, column] = c32(i, lane);
-          let sum = half ? fromHalf(C[row * 8 + column]) : C[row * 8 + column];
-          for (let j = 0; j < k; j++) sum += decode(A[row * k + j]) * decode(B[j * 8 + column]);
-          if (half) expect((out[2 * lane + (i >> 1)] >>> (16 * (i & 1))) & 0xffff).toBe(toHalf(sum));
-          else expect(new Float32Array(out.buffer)[4 * lane + i]).toBeCloseTo(sum, 6);
-        }
-      }
-    },
-  );
+        `.reg .b32 %a<4>; .reg .b32 %b<2>; .reg .b32 %c<4>; .reg .b32 %x<4>; ld.param.u64 %d0, [p0]; ld.param.u64 %d1, [p1];
+       mov.u32 %r0, %tid.x; mul.wide.u32 %d2, %r0, ${4 * words}; add.s64 %d0, %d0, %d2; mul.wide.u32 %d2, %r0, ${4 * accumulators}; add.s64 %d1, %d1, %d2;
+       ${loads.join(' ')} ${opcode} ${rowsOf(D)}, ${rowsOf(A)}, ${rowsOf(B)}, ${rowsOf(C)}; ${stores.join(' ')} ret;`,
+      );
+      expect(launch(ptx, 'test', [1, 1, 1], [threads, 1, 1], [input, out]).reports).toEqual([]);
+      return [...out];
+    }
+
+    it.each(Object.entries(fills))('%s', (_, fill) => {
+      const warps = [1, 2, 3, 4].map((seed) => registers(fill, seed));
+      const input = Uint32Array.from(warps.flatMap((words) => [...words]));
+      expect(run(input, numbered('x', accumulators))).toEqual(warps.flatMap(expected));
+    });
+    it('D in the registers of C, also in another order, and of A', () => {
+      const input = registers(fills['numbers of one size'], 9);
+      expect(run(input, C)).toEqual(expected(input));
+      expect(run(input, C.toReversed())).toEqual(expected(input));
+      const fromA = [...A, ...numbered('x', 4)].slice(0, accumulators);
+      expect(run(input, fromA)).toEqual(expected(input));
+    });
+  });
 });
 
 describe('ldmatrix', () => {
-  it.each([
-    [1, false],
-    [2, false],
-    [4, false],
-    [1, true],
-    [2, true],
-    [4, true],
-  ])('x%i, transposed %s', (count, transposed) => {
+  it.each(matrixLoads)('$opcode', ({ opcode, count, transposed }) => {
     // Four 8×8 matrices of distinct halfwords, rows 48 bytes apart so that offsets cannot be right by accident.
     const store = `.shared .align 16 .b8 tile[1536]; mov.u32 %r0, %tid.x; mov.u32 %r1, tile; mad.lo.u32 %r2, %r0, 48, %r1; mul.lo.u32 %r3, %r0, 8;
       ${Array.from({ length: 8 }, (_, c) => `add.u32 %r4, %r3, ${c}; cvt.u16.u32 %h0, %r4; st.shared.b16 [%r2+${2 * c}], %h0;`).join(' ')} bar.sync 0;`;
     const registers = ['%r10', '%r11', '%r12', '%r13'].slice(0, count);
     const ptx = entry(
       1,
-      `${store} ldmatrix.sync.aligned.m8n8.x${count}${transposed ? '.trans' : ''}.shared.b16 {${registers.join(', ')}}, [%r2];
+      `${store} ${opcode} {${registers.join(', ')}}, [%r2];
        ld.param.u64 %d0, [p0]; mul.wide.u32 %d1, %r0, ${4 * count}; add.s64 %d0, %d0, %d1; ${registers.map((r, i) => `st.global.b32 [%d0+${4 * i}], ${r};`).join(' ')} ret;`,
     );
     const out = new Uint32Array(32 * count);

@@ -122,7 +122,6 @@ describe('atomics', () => {
     ['dec.u32', 9, 5, 5],
     ['dec.u32', 3, 5, 2],
     ['add.noftz.f16x2', 0x3c003c00, 0x40003c00, 0x42004000],
-    ['add.noftz.bf16x2', 0x3f803f80, 0x3f804000, 0x40004040],
   ])('%s of %i with %i gives %i and returns the old value', (op, old, operand, expected) => {
     for (const space of ['.global', '']) {
       const cell = new Uint32Array([old]);

@@ -1,5 +1,8 @@
 // Expected values of instructions, worked out from the text of the PTX manual. `signature` names operand kinds (see
 // instruction.ts); a row is the inputs followed by the results. %a %b %c are inputs, %x %y results.
+import { conformanceGrid } from './conformanceGrid.ts';
+import { conformanceMemory } from './conformanceMemory.ts';
+import { conformanceWarp } from './conformanceWarp.ts';
 import { f32, f64, type Value } from './instruction.ts';
 
 export interface Conformance {
@@ -1382,4 +1385,9 @@ test(
 );
 test('f64 bits', 'F -> d', [[f64(0x7ff0000000000000n), 0x7ff0000000000000n]], 'mov.b64 %x, %a;');
 
-export const conformance: readonly Conformance[] = cases;
+export const conformance: readonly Conformance[] = [
+  ...cases,
+  ...conformanceGrid,
+  ...conformanceMemory,
+  ...conformanceWarp,
+];

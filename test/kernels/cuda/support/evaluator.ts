@@ -5,7 +5,7 @@ export const mask = (bits: number) => (1n << BigInt(bits)) - 1n;
 const signed = (x: bigint, bits: number) => BigInt.asIntN(bits, x);
 
 /** IEEE binary format: mantissa bits and exponent bits. */
-interface Format {
+export interface Format {
   readonly m: number;
   readonly e: number;
 }

@@ -1,4 +1,5 @@
 import { ArgumentBlock, type Device } from '../../../../kernels/cuda/runtime/src/runtime.ts';
+import { needOf } from '../../../../kernels/cuda/runtime/src/sim/instructions/forms.ts';
 import { openSimulator, type Simulator } from '../../../../kernels/cuda/runtime/src/sim/simulator.ts';
 
 /** Kind of an operand: r b32, d b64, h b16, f f32, F f64, p predicate. Values are bits, for f and F numbers. */
@@ -43,15 +44,30 @@ const store: Record<OperandKind, (register: string, offset: number) => string> =
   p: (x, o) => `selp.b32 %flag, 1, 0, ${x}; st.global.b32 [%out+${o}], %flag;`,
 };
 
+/** The instructions of a piece of PTX: opcodes with their numbers of operands. */
+export function instructionsOf(body: string): { opcode: string; operands: number }[] {
+  // An opcode is preceded by the end of a statement, a label, a brace or a guard.
+  const statements = body.matchAll(/(?<=(?:^|[;{}]|\w:\s|@!?%\w+)\s*)([a-z]\w*(?:\.[\w:]+)*)(?=[\s;])([^;]*);/gm);
+  return Array.from(statements, ([, opcode, list]) => {
+    const flat = list.replace(/[{([][^\])}]*[\])}]/g, 'x').trim();
+    return { opcode, operands: flat === '' ? 0 : flat.split(',').length };
+  });
+}
+
 /** Kernel whose thread i loads row i of the inputs (8-byte slots), runs `body` on %a, %b, … and stores %x, %y, …. */
 export function kernelOf(body: string, sources: OperandKind[], results: OperandKind[]): string {
   const names = (kinds: OperandKind[], letters: string) => kinds.map((kind, k) => ({ kind, name: `%${letters[k]}` }));
   const inputs = names(sources, 'abcdefg');
   const outputs = names(results, 'xyzuvw');
   const registers = [...inputs, ...outputs].map(({ kind, name }) => `.reg ${declarations[kind]} ${name};`).join(' ');
-  return `.version 7.8
-.target sm_80
+  const needs = instructionsOf(body).map(({ opcode, operands }) => needOf(opcode, operands));
+  const sm = Math.max(80, ...needs.map((need) => need?.sm ?? 0));
+  const version = Math.max(7.8, ...needs.map((need) => need?.ptx ?? 0));
+  return `.version ${version.toFixed(1)}
+.target sm_${sm}
 .address_size 64
+.const .align 8 .b32 constants[4] = {0x89abcdef, 0x01234567, 0x76543210, 0xfedcba98};
+.func (.param .b64 r) echo(.param .b64 v) { .reg .b64 t; ld.param.b64 t, [v]; st.param.b64 [r], t; ret; }
 .visible .entry test(.param .u64 pin, .param .u64 pout, .param .u32 pn)
 {
   .reg .b64 %in, %out, %step; .reg .b32 %flag, %i, %n, %t, %k; .reg .pred %stop;
@@ -106,7 +122,8 @@ export function runRows(
   results: OperandKind[],
   rows: readonly (readonly Value[])[],
 ): Value[][] {
-  simulator ??= openSimulator({ memoryBytes: 2 ** 24 });
+  // The newest target of any instruction. Where there is NVIDIA's assembler, it must take what the simulator takes.
+  simulator ??= openSimulator({ memoryBytes: 2 ** 24, computeCapability: [10, 0], ptxas: process.env.PTXAS });
   return queueRows(simulator, ptx, sources, results, rows)();
 }
 

@@ -1,10 +1,11 @@
 import type { Block } from './controlFlow.ts';
 import { CollectiveEmitter, collectiveOf } from './instructions/collective.ts';
-import { checkOperands, laneInstructionOf } from './instructions/table.ts';
+import { checkForm, checkOperands } from './instructions/forms.ts';
+import { laneInstructionOf } from './instructions/table.ts';
 import type { Instrumentation } from './instrumentation.ts';
 import { LaneEmitter } from './laneEmitter.ts';
 import type { Layout } from './layout.ts';
-import type { Instruction, PtxFunction, Register } from './ptx.ts';
+import type { Instruction, PtxFunction, PtxModule, Register } from './ptx.ts';
 
 /** What one instruction does to registers. */
 interface Effect {
@@ -61,9 +62,15 @@ class Bits {
 
 /**
  * Liveness and definite assignment of registers, from what the instructions' own emitters read and write: every instruction
- * is emitted once for its effects alone. Throws PtxError for what the simulator does not know.
+ * is emitted once for its effects alone. Throws PtxError for what the simulator does not know and `module` may not use.
  */
-export function analyse(fn: PtxFunction, blocks: readonly Block[], layout: Layout, checks: Instrumentation): Analysis {
+export function analyse(
+  module: PtxModule,
+  fn: PtxFunction,
+  blocks: readonly Block[],
+  layout: Layout,
+  checks: Instrumentation,
+): Analysis {
   const floats = new Set<Register>();
   const none: ReadonlySet<Register> = new Set();
   const guardOf = (i: Instruction) => (i.guard === undefined ? [] : [i.guard.register]);
@@ -76,12 +83,14 @@ export function analyse(fn: PtxFunction, blocks: readonly Block[], layout: Layou
     // The carry flag lives within a run, which this emission of one instruction alone does not have.
     if (['addc', 'subc', 'madc'].includes(i.name) && i.guard === undefined) e.setCarry('false');
     instruction(e, i);
+    checkForm(i, module);
     return { uses: [...e.uses], reads: [...e.reads], defs: [...e.defs], total: i.guard === undefined };
   };
   const collectiveEffect = (i: Instruction): Effect => {
     checkOperands(i);
     const c = new CollectiveEmitter(i, layout, () => 0);
     collectiveOf(i)!(c, i);
+    checkForm(i, module);
     const written = new Set(c.defs);
     const reads = [...c.uses].filter((register) => !written.has(register) || readsToo(i, register));
     return { uses: [...c.uses, ...guardOf(i)], reads, defs: [...c.defs], total: i.guard === undefined };
@@ -91,7 +100,7 @@ export function analyse(fn: PtxFunction, blocks: readonly Block[], layout: Layou
     if (collective !== undefined) list.unshift(collectiveEffect(collective));
     const used: Register[] = [];
     if (end.kind !== 'next' && end.kind !== 'barrier') {
-      checkOperands(end.instruction);
+      checkForm(end.instruction, module);
       used.push(...guardOf(end.instruction));
     }
     if (end.kind === 'table' && end.index.kind === 'register') used.push(end.index.register);

@@ -3,6 +3,9 @@ import { high } from './int64.ts';
 
 type Views = ReturnType<typeof views>;
 
+/** Words of the f64 NaN that arithmetic makes. */
+const canonicalNaN = [0, 0x7ff80000];
+
 /**
  * Atomic operations on checked places of memory. `place` resolves an address to the arrays of its space and the byte offset.
  */
@@ -15,8 +18,10 @@ export function atomicFunctions(
     hi: number,
     space: string,
     bytes: number,
-  ) => { data: Views; offset: number },
+  ) => { data: Views; offset: number; global?: boolean },
   rounders: {
+    bitsOf(x: number): number;
+    flush(x: number): number;
     fromHalf(bits: number): number;
     toHalf(x: number): number;
     fromBfloat(bits: number): number;
@@ -77,8 +82,9 @@ export function atomicFunctions(
     return old;
   }
 
+  /** Adds an f32 and returns the old bits. In global memory subnormals count as zero, before and after. */
   function atomicFloat(
-    operation: string,
+    _operation: string,
     site: number,
     w: number,
     lane: number,
@@ -87,14 +93,17 @@ export function atomicFunctions(
     space: string,
     b: number,
   ): number {
-    const { data, offset } = place(site, w, lane, lo, hi, space, 4);
-    const old = data.floats[offset >>> 2];
-    data.floats[offset >>> 2] = operation === 'add' ? old + b : b;
+    const { data, offset, global } = place(site, w, lane, lo, hi, space, 4);
+    const flush = global === true ? rounders.flush : (x: number) => x;
+    const old = data.ints[offset >>> 2];
+    const sum = flush(data.floats[offset >>> 2]) + flush(b);
+    data.ints[offset >>> 2] = rounders.bitsOf(flush(Math.fround(sum)));
     return old;
   }
 
+  /** Adds an f64; returns the old low half and leaves the high one in `high[0]`. */
   function atomicDouble(
-    operation: string,
+    _operation: string,
     site: number,
     w: number,
     lane: number,
@@ -104,9 +113,13 @@ export function atomicFunctions(
     b: number,
   ): number {
     const { data, offset } = place(site, w, lane, lo, hi, space, 8);
-    const old = data.doubles[offset >>> 3];
-    data.doubles[offset >>> 3] = operation === 'add' ? old + b : b;
-    return old;
+    const x = offset >>> 2;
+    const [ol, oh] = [data.ints[x], data.ints[x + 1]];
+    const sum = data.doubles[offset >>> 3] + b;
+    if (Number.isNaN(sum)) data.ints.set(canonicalNaN, x);
+    else data.doubles[offset >>> 3] = sum;
+    high[0] = oh;
+    return ol;
   }
 
   /** 64-bit integer atomics on halves; returns the old low half and leaves the high one in `high[0]`. */

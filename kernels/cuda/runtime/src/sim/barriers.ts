@@ -40,6 +40,7 @@ export class Barriers {
   remember(
     site: number,
     kind: string,
+    aligned: boolean,
     operation: string,
     w: number,
     lanes: number,
@@ -56,16 +57,21 @@ export class Barriers {
     const count = countRow < 0 ? countConstant : this.#file[countRow + lane];
     const expected = count < 0 ? 32 * this.#warps.length : count;
     const warp = this.#warps[w];
+    if (warp.held.length === 0) warp.arrivals.length = 0;
+    else if (this.#checkSync && (warp.id !== (id & 15) || warp.kind !== kind || warp.operation !== operation)) {
+      const message = `${laneList(lanes)} of the warp at another barrier than the lanes that wait at barrier ${warp.id}`;
+      this.#reporter.add('divergent-barrier', site, w, lane, undefined, message);
+    }
     warp.site = site;
     warp.kind = kind;
+    warp.aligned = aligned;
     warp.operation = operation;
     warp.lanes = lanes;
     warp.id = id & 15;
     warp.expected = expected;
-    warp.target = target;
-    warp.votes = votes;
+    warp.arrivals.push({ lanes, votes, target });
     const { all } = warp;
-    if (this.#checkSync && lanes !== all && lanes === warp.live) {
+    if (this.#checkSync && aligned && lanes !== all && lanes === warp.live) {
       this.#reporter.add(
         'divergent-barrier',
         site,
@@ -87,17 +93,18 @@ export class Barriers {
     }
   }
 
-  /** The warp has executed a block barrier. Returns whether it must wait. */
+  /** The warp has executed a block barrier, all of it or, without `.aligned`, in parts. Returns whether it must wait. */
   arrive(warp: Warp, w: number): boolean {
-    const { lanes, votes } = warp;
-    // A barrier that only part of the warp reached has been reported; waiting there would never end.
-    if (lanes !== warp.live) return false;
+    // An aligned barrier that only part of the warp reached has been reported; waiting there would never end.
+    if (warp.aligned && warp.lanes !== warp.live) return false;
     const barrier = this.#barriers[warp.id];
     barrier.expected = warp.expected;
     barrier.threads += 32;
     if (warp.kind === 'red') {
-      barrier.yes += bitCount(lanes & votes);
-      barrier.no += bitCount(lanes & ~votes);
+      for (const { lanes, votes } of warp.arrivals) {
+        barrier.yes += bitCount(lanes & votes);
+        barrier.no += bitCount(lanes & ~votes);
+      }
     }
     if (warp.kind === 'arrive') barrier.arrivals.push({ warp: w, time: this.#clocks.arrive(w) });
     else {
@@ -117,14 +124,16 @@ export class Barriers {
     this.#clocks.synchronize(barrier.waiters, barrier.arrivals);
     for (const w of barrier.waiters) {
       const warp = this.#warps[w];
-      const { operation, lanes, target } = warp;
+      const { operation, arrivals } = warp;
       warp.state = 'ready';
-      if (target < 0) continue;
-      if (operation === 'popc') {
-        for (let l = 0; l < 32; l++) if ((lanes >>> l) & 1) this.#file[target + l] = barrier.yes;
-      } else {
-        const holds = operation === 'and' ? barrier.no === 0 : barrier.yes > 0;
-        this.#file[target] = (this.#file[target] & ~lanes) | (holds ? lanes : 0);
+      for (const { lanes, target } of arrivals) {
+        if (target < 0) continue;
+        if (operation === 'popc') {
+          for (let l = 0; l < 32; l++) if ((lanes >>> l) & 1) this.#file[target + l] = barrier.yes;
+        } else {
+          const holds = operation === 'and' ? barrier.no === 0 : barrier.yes > 0;
+          this.#file[target] = (this.#file[target] & ~lanes) | (holds ? lanes : 0);
+        }
       }
     }
     this.#reset(barrier);

@@ -32,7 +32,7 @@ export function compileKernel(
   const fn = inlineCalls(module, entry);
   const blocks = toBlocks(fn);
   const newLayout = () => new Layout(fn, module.variables, globals);
-  const analysis = analyse(fn, blocks, newLayout(), checks);
+  const analysis = analyse(module, fn, blocks, newLayout(), checks);
   const layout = newLayout();
   const tracked = checks.uninitialised ? analysis.unassigned : new Set<Register>();
   const sites: Site[] = [];

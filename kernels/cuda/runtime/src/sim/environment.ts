@@ -108,7 +108,8 @@ export function environment(parts: Parts): Record<string, unknown> {
       return { data: shared.data, offset };
     }
     if (space === '' && hi === windows.LOCAL) return resolve(site, w, l, lo, hi, bytes, false)!;
-    return { data: global.data, offset: checks.memory ? globalAccess(false)(site, w, l, lo, hi, bytes) : lo };
+    const offset = checks.memory ? globalAccess(false)(site, w, l, lo, hi, bytes) : lo;
+    return { data: global.data, offset, global: true };
   };
 
   const unassigned = (site: number, w: number, l: number, name: string): void => {

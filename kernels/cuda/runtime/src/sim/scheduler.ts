@@ -95,16 +95,24 @@ export class Scheduler {
           if (rest !== 0) this.#join(others, control[2], rest, false);
           break;
         }
-        case outcomes.BARRIER:
-          this.#join(others, control[2], mask, false);
-          if (this.barriers.arrive(warp, w)) return;
+        case outcomes.BARRIER: {
+          // Without .aligned, lanes wait for the rest of their warp, which may come to another instruction.
+          const alone = warp.aligned || warp.lanes === warp.live ? 0 : warp.lanes;
+          if (alone !== 0) this.#join(warp.held, control[2], alone, false);
+          if ((mask & ~alone) !== 0) this.#join(others, control[2], mask & ~alone, false);
+          if (alone === 0 && this.barriers.arrive(warp, w)) return;
           break;
+        }
         default:
           this.#join(others, outcome, mask, false);
       }
       if (others.length === 0) {
-        warp.state = 'done';
-        return;
+        if (warp.held.length === 0) {
+          warp.state = 'done';
+          return;
+        }
+        others.push(...warp.held.splice(0));
+        if (this.barriers.arrive(warp, w)) return;
       }
       current = this.#choose(warp);
     }
@@ -197,12 +205,12 @@ export class Scheduler {
       );
   }
 
-  /** Whether lanes of the warp must be waited for before an `.aligned` instruction. Reports those that never come. */
-  gatherAll(site: number, w: number, lanes: number): boolean {
+  /** Whether lanes of the warp must be waited for before an instruction. Reports those that never come to an `.aligned` one. */
+  gatherAll(site: number, w: number, lanes: number, aligned: boolean): boolean {
     const { live } = this.#warps[w];
     if (lanes === live || lanes === 0) return false;
     if (!this.#forced) return true;
-    if (this.#checkSync) {
+    if (this.#checkSync && aligned) {
       const message = `executed by ${laneList(lanes)} while ${laneList(live & ~lanes)} of the warp went elsewhere`;
       this.#reporter.add('divergent-barrier', site, w, 31 - Math.clz32(lanes & -lanes), undefined, message);
     }

@@ -6,21 +6,30 @@ export interface Split {
   parked: boolean;
 }
 
+/** Lanes that came to a barrier together: what they vote, and the row that gets the result (−1: none). */
+interface Arrival {
+  readonly lanes: number;
+  readonly votes: number;
+  readonly target: number;
+}
+
 /** A warp of the running block. */
 export interface Warp {
   readonly all: number;
   live: number;
   readonly splits: Split[];
+  /** Lanes that came to a barrier without `.aligned` alone, and wait there for the rest of the warp. */
+  readonly held: Split[];
   state: 'ready' | 'waiting' | 'done';
   /** The barrier instruction that it executed last. */
   site: number;
   lanes: number;
+  aligned: boolean;
   kind: string;
   operation: string;
   id: number;
   expected: number;
-  target: number;
-  votes: number;
+  readonly arrivals: Arrival[];
 }
 
 /** A warp of `lanes` threads at the kernel's start. */
@@ -30,15 +39,16 @@ export function newWarp(lanes: number): Warp {
     all,
     live: all,
     splits: [{ pc: 0, mask: all, parked: false }],
+    held: [],
     state: 'ready',
     site: 0,
     lanes: 0,
+    aligned: true,
     kind: '',
     operation: '',
     id: 0,
     expected: 0,
-    target: 0,
-    votes: 0,
+    arrivals: [],
   };
 }
 

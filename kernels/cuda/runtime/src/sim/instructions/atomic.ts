@@ -56,9 +56,7 @@ const atomic =
     else helper = `atomic32${call.replace(/\)$/, `, '${type}')`)}`;
     if (!floatOperation(type, operation)) throw e.error(`.${operation} is not supported for .${type}`);
     if (d === undefined) return e.line(`${helper};`);
-    if (type === 'f32') e.setFloat(d, helper);
-    else if (type === 'f64') e.setDouble(d, helper);
-    else if (type.endsWith('64')) e.setPairCall(d, helper);
+    if (type.endsWith('64')) e.setPairCall(d, helper);
     else if (bytes === 2) e.setInt16(d, helper);
     else e.setInt(d, helper);
   };

@@ -90,10 +90,10 @@ export class CollectiveEmitter {
     this.line(`if (lanes !== 0 && gather(${this.site()}, w, lanes, mask, ${this.value(members)})) return PARK;`);
   }
 
-  /** The same for `.aligned` instructions, which all lanes of the warp execute. */
-  gatherAll(): void {
+  /** The same for `.aligned` instructions, which all lanes of the warp execute, and for others that all of them come to. */
+  gatherAll(aligned = true): void {
     this.line(`const lanes = ${this.lanes};`);
-    this.line(`if (gatherAll(${this.site()}, w, lanes)) return PARK;`);
+    this.line(`if (gatherAll(${this.site()}, w, lanes, ${aligned})) return PARK;`);
   }
 }
 
@@ -133,6 +133,7 @@ const match: CollectiveInstruction = (c, i) => {
   m.end();
   const [dp, a, members] = i.operands;
   const [d, p] = dp.kind === 'pair' ? [dp.first, dp.second] : [dp, undefined];
+  if (p !== undefined && mode === 'any') throw c.error('only .all has a predicate');
   c.gather(members);
   c.line(
     `match('${mode}', lanes, ${c.destination(d)}, ${p === undefined ? '-1' : c.destination(p)}, ${c.source(a)}, ${type === 'b64'});`,
@@ -168,7 +169,8 @@ const barrier: CollectiveInstruction = (c, i) => {
     return c.line('if (lanes !== 0) syncWarp(w);');
   }
   const kind = m.need('sync', 'arrive', 'red');
-  m.flag('aligned');
+  // bar is barrier.aligned.
+  const aligned = m.flag('aligned') || i.name === 'bar';
   const operation = kind === 'red' ? m.need('popc', 'and', 'or') : '';
   if (kind === 'red') m.need(operation === 'popc' ? 'u32' : 'pred');
   m.end();
@@ -176,11 +178,13 @@ const barrier: CollectiveInstruction = (c, i) => {
   const result = kind === 'red' ? operands.shift() : undefined;
   const predicate = kind === 'red' ? operands.pop() : undefined;
   const [id, count] = operands;
-  c.gatherAll();
+  c.gatherAll(aligned);
   const target = result === undefined ? '-1' : c.destination(result);
   const votes = predicate === undefined ? '0' : c.predicate(predicate);
   const threads = count === undefined ? '-1, -1' : c.value(count);
-  c.line(`barrier(${c.site()}, '${kind}', '${operation}', w, lanes, ${c.value(id)}, ${threads}, ${target}, ${votes});`);
+  c.line(
+    `barrier(${c.site()}, '${kind}', ${aligned}, '${operation}', w, lanes, ${c.value(id)}, ${threads}, ${target}, ${votes});`,
+  );
 };
 
 // The waits and commits of cp.async; the copies themselves are lane instructions.
@@ -235,8 +239,10 @@ const multiplyMatrix: CollectiveInstruction = (c, i) => {
   const [d, a, b, addend] = i.operands;
   const accumulators = dType === 'f32' ? 4 : 2;
   c.gatherAll();
-  const zero = addend.kind === 'vector' && addend.elements.every((element) => element.kind !== 'register');
-  if (zero) throw c.error('accumulators must be registers');
+  for (const accumulator of [d, addend]) {
+    if (accumulator.kind === 'vector' && accumulator.elements.some((element) => element.kind !== 'register'))
+      throw c.error('accumulators must be registers');
+  }
   const bytes = (rows: readonly number[]) => rows.map((row) => `file + ${4 * row}`).join(', ');
   const operands = bytes([...c.rows(a, plan.a, false), ...c.rows(b, plan.b, false)]);
   const rowsC = bytes(c.rows(addend, accumulators, false));
@@ -246,7 +252,8 @@ const multiplyMatrix: CollectiveInstruction = (c, i) => {
   else c.line(`mmaHalf(${plan.k}, [${operands}], [${rowsC}], [${rowsD}]);`);
 };
 
-const collectives: Record<string, CollectiveInstruction> = {
+/** @internal for tests */
+export const collectives: Record<string, CollectiveInstruction> = {
   shfl: shuffle,
   vote,
   match,

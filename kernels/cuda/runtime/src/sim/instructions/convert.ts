@@ -78,16 +78,18 @@ function floatToInteger(e: LaneEmitter, to: string, d: Operand, value: string, m
   setInteger(e, d, to, `${t} !== ${t} ? ${nan} : Math.max(${low}, Math.min(${top}, ${t})) | 0`);
 }
 
-function integerToFloat(e: LaneEmitter, to: string, from: string, d: Operand, x: Operand, mode: string) {
+function integerToFloat(e: LaneEmitter, to: string, from: string, d: Operand, x: Operand, mode: string, sat: boolean) {
+  const clamp = (value: string) => (sat ? `saturate(${value})` : value);
   if (from.endsWith('64')) {
     const [lo, hi] = e.pair(x);
     const high = `${signed(from) ? hi : `(${hi} >>> 0)`} * 4294967296`;
     if (to === 'f64') {
-      return e.setDouble(d, mode === 'rn' ? `${high} + (${lo} >>> 0)` : `fma64(${high}, 1, ${lo} >>> 0, '${mode}')`);
+      const exact = mode === 'rn' ? `${high} + (${lo} >>> 0)` : `fma64(${high}, 1, ${lo} >>> 0, '${mode}')`;
+      return e.setDouble(d, clamp(exact));
     }
-    return setFloating(e, to, d, `addToOdd(${high}, ${lo} >>> 0)`, mode, false, false, true);
+    return setFloating(e, to, d, clamp(`addToOdd(${high}, ${lo} >>> 0)`), mode, false, false, true);
   }
-  const value = signed(from) ? integerSource(e, x, from) : `(${integerSource(e, x, from)} >>> 0)`;
+  const value = clamp(signed(from) ? integerSource(e, x, from) : `(${integerSource(e, x, from)} >>> 0)`);
   if (to === 'f64') return e.setDouble(d, value);
   setFloating(e, to, d, value, mode, false, false, true);
 }
@@ -113,7 +115,8 @@ function setFloating(
   e.setInt16(d, `${to === 'f16' ? 'toHalf' : 'toBfloat'}(${v}, '${mode}')`);
 }
 
-// cvt{.rounding}{.ftz}{.sat}{.relu}.dtype.atype d, a; and cvt.f16x2.f32 d, a, b with a in the high half.
+// cvt{.rounding}{.ftz}{.sat}{.relu}.dtype.atype d, a; and cvt.f16x2.f32 d, a, b with a in the high half. Which of the modifiers a
+// pair of types has is in forms.ts; on the way to an integer .sat changes nothing.
 const convert: LaneInstruction = (e, i) => {
   const m = new Modifiers(i);
   const integral = m.take('rni', 'rzi', 'rmi', 'rpi');
@@ -140,7 +143,7 @@ const convert: LaneInstruction = (e, i) => {
   }
   if (isInteger(from)) {
     if (mode === undefined) throw e.error('needs a rounding modifier');
-    return integerToFloat(e, to, from, d, x, mode);
+    return integerToFloat(e, to, from, d, x, mode, sat);
   }
   let value = floatSource(e, x, from, ftz);
   if (integral !== undefined) {

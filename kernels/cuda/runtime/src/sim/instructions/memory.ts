@@ -161,6 +161,7 @@ const load: LaneInstruction = (e, i) => {
   const elements = d.kind === 'vector' ? d.elements : [d];
   if (elements.length !== Number(vector?.slice(1) ?? 1)) throw e.error(`expected ${vector ?? 'one register'}`);
   const bytes = (Number(type.slice(1)) / 8) * elements.length;
+  if (bytes > 16) throw e.error(`a vector of ${bytes} bytes is not supported`);
   let letter = letterOf(space);
   let address = addressOf(e, a);
   if (letter === 'P') {
@@ -258,6 +259,7 @@ const store: LaneInstruction = (e, i) => {
   if (elements.length !== Number(vector?.slice(1) ?? 1)) throw e.error(`expected ${vector ?? 'one register'}`);
   if (space === 'const') throw e.error('cannot store to .const');
   const bytes = (Number(type.slice(1)) / 8) * elements.length;
+  if (bytes > 16) throw e.error(`a vector of ${bytes} bytes is not supported`);
   let letter = letterOf(space);
   if (letter === 'P') {
     if (a.kind !== 'address' || a.base?.kind !== 'variable' || e.layout.params.has(a.base.variable)) {

@@ -37,6 +37,7 @@ const move: LaneInstruction = (e, i) => {
   const [d, x] = i.operands;
   const bits = type === 'pred' ? 1 : Number(type.slice(1));
   if (type === 'pred') return e.setBool(d, e.bool(x));
+  if ((x.kind === 'vector' || d.kind === 'vector') && type[0] !== 'b') throw e.error('a vector needs a .b type');
   if (x.kind === 'vector') {
     const words = packed(e, x.elements, bits);
     if (bits === 64) return e.setPair(d, words[0], words[1]);
