@@ -5,22 +5,12 @@
 import { parseArgs } from 'node:util';
 import Benchmark from 'benchmark';
 import type { WasmInfo } from '../engine/backends/wasm.ts';
-import { byteLength, isQuantized } from '../engine/dtype.ts';
+import { isQuantized } from '../engine/dtype.ts';
 import { execute } from '../engine/execute.ts';
-import {
-  createWasmBackend,
-  fromBytes,
-  noGrad,
-  registry,
-  scope,
-  setBackend,
-  type Tensor,
-  tensor,
-} from '../engine/index.ts';
+import { createWasmBackend, noGrad, registry, scope, setBackend } from '../engine/index.ts';
 import type { AnyOp, BenchInput } from '../engine/op.ts';
-import { Rng } from '../engine/random.ts';
-import { formatShape, size } from '../engine/shape.ts';
-import { randomBlocks } from '../test/support/gen.ts';
+import { formatShape } from '../engine/shape.ts';
+import { inputTensor } from './inputs.ts';
 import { peak } from './peaks.ts';
 import { type Cell, machine, printMachine, printTable, writeJson } from './report.ts';
 
@@ -35,30 +25,6 @@ const { values: flags, positionals } = parseArgs({
     json: { type: 'string' },
   },
 });
-
-/** Fills an array with a piece of random values over and over: drawing every one would take longer than the benchmark. */
-function repeat<T extends Float32Array | Uint8Array>(into: T, piece: T): T {
-  for (let at = 0; at < into.length; at += piece.length) into.set(piece.subarray(0, into.length - at) as never, at);
-  return into;
-}
-
-function inputTensor({ shape, dtype, values }: BenchInput): Tensor {
-  const rng = new Rng(0);
-  const n = size(shape);
-  if (dtype === 'i32')
-    return tensor(
-      Int32Array.from(values ?? { length: n }, (v, i) => (values ? v : i)),
-      shape,
-      { dtype },
-    );
-  if (values) return tensor(Float32Array.from(values), shape);
-  if (isQuantized(dtype)) {
-    const row = randomBlocks(dtype, [1, shape[shape.length - 1]], rng);
-    return fromBytes(repeat(new Uint8Array(byteLength(dtype, shape)), row), shape, dtype);
-  }
-  const piece = Float32Array.from({ length: Math.min(n, 4099) }, () => rng.uniform(-1, 1));
-  return tensor(repeat(new Float32Array(n), piece), shape, { dtype });
-}
 
 interface Rate {
   /** benchmark.js's mean over its samples, and the smallest of them. */

@@ -1,8 +1,10 @@
 // What a kernel's counters imply on a GPU: a roofline over the units that may limit it. A model, not a measurement.
 
-/** Data sheets: NVIDIA's whitepapers of A100 (GA100), Ada (AD102) and H100 (GH100, SXM5), boost clocks. */
+/** Data sheets: NVIDIA's whitepapers of A100 (GA100), Ada (AD102) and H100 (GH100, SXM5), and that of H200; boost clocks. */
 export interface Gpu {
   readonly name: string;
+  /** What the driver calls it. */
+  readonly driverName: RegExp;
   readonly multiprocessors: number;
   readonly hertz: number;
   /** Dense bf16 with f32 sums through mma.sync, and f32 through fma; FLOP/s. */
@@ -15,9 +17,24 @@ export interface Gpu {
   readonly warps: number;
 }
 
+const h100: Gpu = {
+  name: 'H100 SXM',
+  driverName: /H100 80GB HBM3/,
+  multiprocessors: 132,
+  hertz: 1.83e9,
+  // 989 TFLOP/s need wgmma; mma.sync reaches 63% of that (Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU
+  // Architecture via Microbenchmarking", 2024).
+  tensor: 0.63 * 989e12,
+  f32: 66.9e12,
+  dram: 3.35e12,
+  sharedBytes: 228 * 1024,
+  warps: 64,
+};
+
 export const gpus: readonly Gpu[] = [
   {
     name: 'A100 80GB',
+    driverName: /A100.*80GB/,
     multiprocessors: 108,
     hertz: 1.41e9,
     tensor: 312e12,
@@ -28,6 +45,7 @@ export const gpus: readonly Gpu[] = [
   },
   {
     name: 'RTX 4090',
+    driverName: /RTX 4090$/,
     multiprocessors: 128,
     hertz: 2.52e9,
     tensor: 165.2e12,
@@ -36,18 +54,9 @@ export const gpus: readonly Gpu[] = [
     sharedBytes: 100 * 1024,
     warps: 48,
   },
-  {
-    name: 'H100 SXM',
-    multiprocessors: 132,
-    hertz: 1.83e9,
-    // 989 TFLOP/s need wgmma; mma.sync reaches 63% of that (Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU
-    // Architecture via Microbenchmarking", 2024).
-    tensor: 0.63 * 989e12,
-    f32: 66.9e12,
-    dram: 3.35e12,
-    sharedBytes: 228 * 1024,
-    warps: 64,
-  },
+  h100,
+  // The same chip with other memory.
+  { ...h100, name: 'H200 SXM', driverName: /H200/, dram: 4.8e12 },
 ];
 
 /** What ptxas says about an entry. */
@@ -107,4 +116,10 @@ export function roofline({ blocks, flops, bytes, counters }: Problem, gpu: Gpu):
     L2: clocks((32 * sectorsRead) / 64),
     DRAM: bytes / gpu.dram,
   };
+}
+
+/** The unit that is busy longest. */
+export function bound(problem: Problem, gpu: Gpu): { unit: string; seconds: number } {
+  const [unit, seconds] = Object.entries(roofline(problem, gpu)).reduce((a, b) => (b[1] > a[1] ? b : a));
+  return { unit, seconds };
 }
