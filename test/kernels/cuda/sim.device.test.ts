@@ -184,6 +184,33 @@ describe('counters', () => {
     expect(loads(16, 'v4.b32', '{%r5,%r6,%r7,%r8}')).toEqual([1, 4, 4]);
     expect(loads(128, 'v4.b32', '{%r5,%r6,%r7,%r8}')).toEqual([1, 32, 4]);
   });
+  it('a cp.async that reads nothing, for lanes whose source size is 0, asks for no sector', () => {
+    const copies = (size: string) => {
+      const { global, shared } = counted(
+        `mul.wide.u32 %d1, %r0, 16; add.s64 %d1, %d1, %d0; mad.lo.u32 %r2, %r0, 16, %r1; ${size} cp.async.cg.shared.global [%r2], [%d1], 16, %r3; cp.async.wait_all;`,
+      );
+      return [global.loads, shared.stores.bytes];
+    };
+    expect(copies('mov.u32 %r3, 16;')).toEqual([{ requests: 1, sectors: 16, bytes: 512 }, 512]);
+    expect(copies('mov.u32 %r3, 0;')).toEqual([{ requests: 0, sectors: 0, bytes: 0 }, 512]);
+    expect(copies('setp.lt.u32 %p0, %r0, 8; selp.b32 %r3, 16, 0, %p0;')).toEqual([
+      { requests: 1, sectors: 4, bytes: 128 },
+      512,
+    ]);
+  });
+  it('atomics by themselves', () => {
+    const none = { requests: 0, sectors: 0, bytes: 0 };
+    const { global } = counted('atom.global.add.u32 %r5, [%d0], 1; red.global.add.u32 [%d0], 1;');
+    expect(global).toEqual({ loads: none, stores: none, atomics: { requests: 2, sectors: 2, bytes: 256 } });
+    const { shared } = counted(
+      'mad.lo.u32 %r2, %r0, 4, %r1; mov.u32 %r4, 0; st.shared.b32 [%r2], %r4; atom.shared.add.u32 %r5, [%r2], 1;',
+    );
+    expect([shared.loads.requests, shared.stores.requests, shared.atomics]).toEqual([
+      0,
+      1,
+      { requests: 1, wavefronts: 1, ideal: 1, bytes: 128 },
+    ]);
+  });
   it('instructions by class, with threads that are active', () => {
     const counts = counted(
       'setp.lt.u32 %p0, %r0, 8; @!%p0 bra E; add.s32 %r2, %r0, 1; mul.f32 %f0, %f1, %f2; E:',

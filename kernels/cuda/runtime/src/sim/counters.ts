@@ -6,10 +6,14 @@ export interface LaunchCounts {
   /** Warp instructions by class: `load.global`, `f32`, `mma`, `ldmatrix`, `barrier`, … */
   readonly byClass: Map<string, number>;
   /** Warp-wide accesses of global memory, the 32-byte sectors they touch, and the bytes that lanes asked for. */
-  readonly global: { loads: AccessCounts; stores: AccessCounts };
+  readonly global: Record<Way, AccessCounts>;
   /** Warp-wide accesses of shared memory: wavefronts they take with bank conflicts, and without. */
-  readonly shared: { loads: WavefrontCounts; stores: WavefrontCounts };
+  readonly shared: Record<Way, WavefrontCounts>;
 }
+
+/** An atomic reads and writes, and is neither. */
+const ways = ['loads', 'stores', 'atomics'] as const;
+export type Way = (typeof ways)[number];
 
 interface AccessCounts {
   requests: number;
@@ -30,8 +34,8 @@ export function emptyCounts(): LaunchCounts {
     warpInstructions: 0,
     threadInstructions: 0,
     byClass: new Map(),
-    global: { loads: access(), stores: access() },
-    shared: { loads: wavefront(), stores: wavefront() },
+    global: { loads: access(), stores: access(), atomics: access() },
+    shared: { loads: wavefront(), stores: wavefront(), atomics: wavefront() },
   };
 }
 
@@ -50,9 +54,9 @@ export class AccessCounter {
   readonly #perBank = new Int32Array(32);
 
   /** A request to global memory: the distinct 32-byte sectors that the lanes of `mask` touch. */
-  global(addresses: Int32Array, start: number, mask: number, bytes: number, store: boolean): void {
+  global(addresses: Int32Array, start: number, mask: number, bytes: number, way: Way): void {
     if (mask === 0) return;
-    const counts = store ? this.counts.global.stores : this.counts.global.loads;
+    const counts = this.counts.global[way];
     this.#seen.clear();
     for (let l = 0; l < 32; l++) {
       if (((mask >>> l) & 1) === 0) continue;
@@ -68,9 +72,9 @@ export class AccessCounter {
    * quarters; a pass takes as many wavefronts as the most words that one of the 32 banks has to deliver. Lanes that read the
    * same word share it. `ideal` is what the distinct words would take without conflicts.
    */
-  shared(addresses: Int32Array, start: number, mask: number, bytes: number, store: boolean): void {
+  shared(addresses: Int32Array, start: number, mask: number, bytes: number, way: Way): void {
     if (mask === 0) return;
-    const counts = store ? this.counts.shared.stores : this.counts.shared.loads;
+    const counts = this.counts.shared[way];
     const lanes = bytes <= 4 ? 32 : bytes === 8 ? 16 : 8;
     counts.requests++;
     for (let first = 0; first < 32; first += lanes) {
@@ -99,7 +103,7 @@ export function addCounts(sum: LaunchCounts, counts: LaunchCounts): void {
   sum.threadInstructions += counts.threadInstructions;
   for (const [name, n] of counts.byClass) sum.byClass.set(name, (sum.byClass.get(name) ?? 0) + n);
   for (const space of ['global', 'shared'] as const) {
-    for (const way of ['loads', 'stores'] as const) {
+    for (const way of ways) {
       const to = sum[space][way] as unknown as Record<string, number>;
       for (const [key, n] of Object.entries(counts[space][way])) to[key] += n;
     }

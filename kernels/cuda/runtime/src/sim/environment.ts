@@ -3,7 +3,7 @@ import type { AsyncCopies } from './asyncCopy.ts';
 import { atomicFunctions } from './atomicFunctions.ts';
 import * as bitFunctions from './bitFunctions.ts';
 import { outcomes } from './compile.ts';
-import type { AccessCounter } from './counters.ts';
+import type { AccessCounter, Way } from './counters.ts';
 import { type DeviceMemory, views, WRITTEN, windows } from './deviceMemory.ts';
 import * as float from './float.ts';
 import type { Instrumentation } from './instrumentation.ts';
@@ -176,10 +176,10 @@ export function environment(parts: Parts): Record<string, unknown> {
     asyncCopy: copies.issue.bind(copies),
     asyncCommit: copies.commit.bind(copies),
     asyncWait: (_site: number, w: number, lanes: number, allow: number) => copies.wait(w, lanes, allow),
-    countGlobal: (site: number, lanes: number, bytes: number, store: boolean) =>
-      counter.global(addresses, site * 32, lanes, bytes, store),
-    countShared: (site: number, lanes: number, bytes: number, store: boolean) =>
-      counter.shared(addresses, site * 32, lanes, bytes, store),
+    countGlobal: (site: number, lanes: number, bytes: number, way: Way) =>
+      counter.global(addresses, site * 32, lanes, bytes, way),
+    countShared: (site: number, lanes: number, bytes: number, way: Way) =>
+      counter.shared(addresses, site * 32, lanes, bytes, way),
     gather: scheduler.gather.bind(scheduler),
     gatherAll: scheduler.gatherAll.bind(scheduler),
     barrier: scheduler.barriers.remember.bind(scheduler.barriers),

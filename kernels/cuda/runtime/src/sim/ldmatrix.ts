@@ -52,7 +52,7 @@ export function matrixLoader(file: Int32Array, shared: SharedMemory, checks: Ins
       rowOffsets[l] = (wide ? file[row + 2 * l] : file[row + l]) + offset;
       highs[l] = wide ? file[row + 2 * l + 1] : 0;
     }
-    if (checks.counters) counter.shared(rowOffsets, 0, lanes === 32 ? -1 : (1 << lanes) - 1, rowBytes, false);
+    if (checks.counters) counter.shared(rowOffsets, 0, lanes === 32 ? -1 : (1 << lanes) - 1, rowBytes, 'loads');
     if (checks.memory) shared.loadRows(site, w, lanes, rowOffsets, highs);
     for (let i = 0; i < destinations.length; i++) {
       if (destinations[i] < 0) continue;

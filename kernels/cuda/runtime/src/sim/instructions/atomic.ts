@@ -46,7 +46,7 @@ const atomic =
     const letter = letterOf(space);
     const [lo, hi] = addressOf(e, a!);
     const bytes = type.endsWith('64') ? 8 : type === 'f16' || type === 'bf16' || type === 'b16' ? 2 : 4;
-    countAccess(e, letter, lo, bytes, true);
+    countAccess(e, letter, lo, bytes, 'atomics');
     const where = `${e.site()}, w, l, ${lo}, ${hi}, ${space === undefined ? "''" : `'${letter}'`}`;
     const values = [x, y].filter((operand) => operand !== undefined).map((operand) => argument(e, operand, type));
     const call = `('${operation}', ${where}, ${values.join(', ')})`;
@@ -87,9 +87,12 @@ const copyAsync: LaneInstruction = (e, i) => {
   const [from, fromHigh] = addressOf(e, s);
   const ignore = sourceSize?.kind === 'register' && sourceSize.register.bits === 1;
   const valid =
-    sourceSize === undefined ? String(bytes) : ignore ? `${e.bool(sourceSize)} ? 0 : ${bytes}` : e.int(sourceSize);
-  countAccess(e, 'G', from, bytes, false);
-  countAccess(e, 'S', to, bytes, true);
+    sourceSize === undefined
+      ? String(bytes)
+      : e.temp(ignore ? `${e.bool(sourceSize)} ? 0 : ${bytes}` : e.int(sourceSize));
+  // Where there is nothing to read, zeros are written.
+  countAccess(e, 'G', from, bytes, 'loads', sourceSize && `${valid} !== 0`);
+  countAccess(e, 'S', to, bytes, 'stores');
   e.line(`asyncCopy(${e.site()}, w, l, ${to}, ${toHigh}, ${from}, ${fromHigh}, ${bytes}, ${valid});`);
 };
 

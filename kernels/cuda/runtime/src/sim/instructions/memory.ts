@@ -1,3 +1,4 @@
+import type { Way } from '../counters.ts';
 import type { LaneEmitter } from '../laneEmitter.ts';
 import { Modifiers } from '../modifiers.ts';
 import type { Operand } from '../ptx.ts';
@@ -90,14 +91,22 @@ function checkedOffset(
   return o;
 }
 
-/** Records the lane's address for the counters of global requests or shared wavefronts. */
-export function countAccess(e: LaneEmitter, letter: string, lo: string, bytes: number, store: boolean): void {
+/** Records the lane's address for the counters of global requests or shared wavefronts, if it makes one: where `accesses` holds. */
+export function countAccess(
+  e: LaneEmitter,
+  letter: string,
+  lo: string,
+  bytes: number,
+  way: Way,
+  accesses?: string,
+): void {
   if (!e.checks.counters || (letter !== 'G' && letter !== 'S')) return;
   const site = e.site();
   const lanes = e.name();
   e.text.head.push(`let ${lanes} = 0;`);
-  e.line(`${lanes} |= bit; ADDRESSES[${site * 32} + l] = ${lo};`);
-  e.text.tail.push(`${letter === 'G' ? 'countGlobal' : 'countShared'}(${site}, ${lanes}, ${bytes}, ${store});`);
+  const record = `{ ${lanes} |= bit; ADDRESSES[${site * 32} + l] = ${lo}; }`;
+  e.line(accesses === undefined ? record : `if (${accesses}) ${record}`);
+  e.text.tail.push(`${letter === 'G' ? 'countGlobal' : 'countShared'}(${site}, ${lanes}, ${bytes}, '${way}');`);
 }
 
 /** Race bookkeeping of a shared-memory load. */
@@ -171,7 +180,7 @@ const load: LaneInstruction = (e, i) => {
   }
   if (letter === 'L' || letter === 'S') address = [e.temp(address[0]), address[1]];
   const o = checkedOffset(e, letter, address, bytes, bytes / elements.length, false, space === undefined);
-  countAccess(e, letter, address[0], bytes, false);
+  countAccess(e, letter, address[0], bytes, 'loads');
   if (letter === 'S') checkSharedRead(e, o, bytes, strong !== undefined && strong !== 'weak');
   for (const [k, element] of elements.entries()) loadElement(e, letter, type, element, o, k);
 };
@@ -270,7 +279,7 @@ const store: LaneInstruction = (e, i) => {
   let address = addressOf(e, a);
   if (letter === 'L' || letter === 'S') address = [e.temp(address[0]), address[1]];
   const o = checkedOffset(e, letter, address, bytes, bytes / elements.length, true, space === undefined);
-  countAccess(e, letter, address[0], bytes, true);
+  countAccess(e, letter, address[0], bytes, 'stores');
   for (const [k, element] of elements.entries()) {
     storeElement(e, letter, type, element, o, k, strong !== undefined && strong !== 'weak');
   }
