@@ -67,9 +67,9 @@ describe.skipIf(skipsStub)('writes of the CUDA backend', () => {
     const calls = stub.calls();
     expect(pinned(calls)).toEqual(Array(40).fill(true));
     expect(count(calls, 'cuMemHostAlloc')).toBe(1);
-    stub.notReady(1);
-    for (let i = 0; i < 12; i++) write(300 * KIB);
-    expect(count(stub.calls(), 'cuMemHostAlloc')).toBe(1);
+    stub.notReady(2);
+    for (let i = 0; i < 40; i++) write(300 * KIB);
+    expect(count(stub.calls(), 'cuMemHostAlloc')).toBe(2);
     await check();
     await backend.close();
   });

@@ -172,13 +172,15 @@ int cuLaunchKernel(uint64_t function, uint32_t gx, uint32_t gy, uint32_t gz, uin
 // ---- memory: a word before each block holds its size ----
 /** Page-locked blocks of the host. */
 static struct { uint64_t begin; size_t bytes; } locked[64];
-/** Copies out of them: a GPU may take the bytes as late as something shows that it has. */
-static struct { uint64_t to, from; size_t bytes; } late[1 << 10];
-static int lates;
-static void catch_up(void) {
-  for (int i = 0; i < lates; i++) memcpy((void *)late[i].to, (void *)late[i].from, late[i].bytes);
-  lates = 0;
+/** Copies out of them, of which so many are done: a GPU may take the bytes as late as something shows that it has. */
+#define MAX_LATE 1024
+static struct { uint64_t to, from; size_t bytes; } late[MAX_LATE];
+static size_t queued, done;
+static void catch_up_to(size_t end) {
+  for (; done < end; done++)
+    memcpy((void *)late[done % MAX_LATE].to, (void *)late[done % MAX_LATE].from, late[done % MAX_LATE].bytes);
 }
+static void catch_up(void) { catch_up_to(queued); }
 static int is_locked(uint64_t from, size_t bytes) {
   for (size_t i = 0; i < sizeof locked / sizeof *locked; i++)
     if (locked[i].begin && from >= locked[i].begin && from + bytes <= locked[i].begin + locked[i].bytes) return 1;
@@ -218,9 +220,10 @@ int cuMemFreeHost(uint64_t pointer) {
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, uint64_t stream) {
   int held = is_locked((uint64_t)from, bytes);
   CALL("%llu stream %llx%s%s", U(bytes), U(stream), held ? " pinned" : "", capturing == stream ? " recorded" : "");
-  if (!held || lates == sizeof late / sizeof *late) catch_up();
-  if (!held) return memcpy((void *)to, from, bytes), 0;
-  late[lates].to = to, late[lates].from = (uint64_t)from, late[lates++].bytes = bytes;
+  if (!held) return catch_up(), memcpy((void *)to, from, bytes), 0;
+  if (queued - done == MAX_LATE) catch_up();
+  late[queued % MAX_LATE].to = to, late[queued % MAX_LATE].from = (uint64_t)from, late[queued % MAX_LATE].bytes = bytes;
+  queued++;
   return 0;
 }
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, uint64_t stream) {
@@ -263,7 +266,10 @@ int cuMemPoolTrimTo(uint64_t pool, size_t keep) { (void)pool; CALL("%llu", U(kee
 #endif
 
 // ---- streams, events, graphs ----
-static int query(void) { return not_ready > 0 ? (not_ready--, 600) : (catch_up(), 0); }
+static int query_copies(size_t copies) { return not_ready > 0 ? (not_ready--, 600) : (catch_up_to(copies), 0); }
+static int query(void) { return query_copies(queued); }
+/** By the low bits of an event's handle: the copies that were queued when it was recorded. */
+static size_t copies_at[1 << 12];
 int cuStreamCreate(uint64_t *stream, uint32_t flags) { CALL("%u", flags); *stream = ++handles; return 0; }
 int cuStreamDestroy_v2(uint64_t stream) { CALL("%llx", U(stream)); return 0; }
 int cuStreamQuery(uint64_t stream) { CALL("%llx", U(stream)); return query(); }
@@ -273,8 +279,8 @@ int cuStreamWaitEvent(uint64_t stream, uint64_t event, uint32_t flags) {
 }
 int cuEventCreate(uint64_t *event, uint32_t flags) { CALL("%u", flags); *event = ++handles; return 0; }
 int cuEventDestroy_v2(uint64_t event) { CALL("%llx", U(event)); return 0; }
-int cuEventRecord(uint64_t event, uint64_t stream) { CALL("%llx %llx", U(event), U(stream)); return 0; }
-int cuEventQuery(uint64_t event) { CALL("%llx", U(event)); return query(); }
+int cuEventRecord(uint64_t event, uint64_t stream) { CALL("%llx %llx", U(event), U(stream)); copies_at[event & 0xfff] = queued; return 0; }
+int cuEventQuery(uint64_t event) { CALL("%llx", U(event)); return query_copies(copies_at[event & 0xfff]); }
 int cuEventElapsedTime(float *milliseconds, uint64_t start, uint64_t end) {
   CALL("%llx %llx", U(start), U(end));
   *milliseconds = 1.5f;
