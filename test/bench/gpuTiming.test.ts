@@ -28,7 +28,7 @@ async function open(): Promise<string[]> {
     const { record } = event;
     event.record = (stream) => {
       queued.push('event');
-      record(stream);
+      record.call(event, stream);
     };
     return event;
   };

@@ -79,6 +79,7 @@ int cuGetErrorName(int result, const char **name) {
   static const struct { int result; const char *name; } names[] = {
     {0, "CUDA_SUCCESS"}, {1, "CUDA_ERROR_INVALID_VALUE"}, {2, "CUDA_ERROR_OUT_OF_MEMORY"}, {34, "CUDA_ERROR_STUB_LIBRARY"},
     {100, "CUDA_ERROR_NO_DEVICE"}, {209, "CUDA_ERROR_NO_BINARY_FOR_GPU"}, {218, "CUDA_ERROR_INVALID_PTX"},
+    {400, "CUDA_ERROR_INVALID_HANDLE"}, {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
     {221, "CUDA_ERROR_JIT_COMPILER_NOT_FOUND"}, {222, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"}, {500, "CUDA_ERROR_NOT_FOUND"},
     {600, "CUDA_ERROR_NOT_READY"}, {700, "CUDA_ERROR_ILLEGAL_ADDRESS"}, {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"},
     {803, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"}, {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
@@ -272,19 +273,25 @@ static int query(void) { return query_copies(queued); }
 static size_t copies_at[1 << 12];
 int cuStreamCreate(uint64_t *stream, uint32_t flags) { CALL("%u", flags); *stream = ++handles; return 0; }
 int cuStreamDestroy_v2(uint64_t stream) { CALL("%llx", U(stream)); return 0; }
-int cuStreamQuery(uint64_t stream) { CALL("%llx", U(stream)); return query(); }
+int cuStreamQuery(uint64_t stream) { CALL("%llx", U(stream)); return stream == capturing ? 900 : query(); }
 int cuStreamWaitEvent(uint64_t stream, uint64_t event, uint32_t flags) {
   CALL("%llx %llx %u", U(stream), U(event), flags);
   return 0;
 }
 int cuEventCreate(uint64_t *event, uint32_t flags) { CALL("%u", flags); *event = ++handles; return 0; }
 int cuEventDestroy_v2(uint64_t event) { CALL("%llx", U(event)); return 0; }
-int cuEventRecord(uint64_t event, uint64_t stream) { CALL("%llx %llx", U(event), U(stream)); copies_at[event & 0xfff] = queued; return 0; }
+/** By the low bits of an event's handle: whether it was recorded. */
+static uint8_t recorded[1 << 16];
+int cuEventRecord(uint64_t event, uint64_t stream) {
+  CALL("%llx %llx", U(event), U(stream)); copies_at[event & 0xfff] = queued;
+  recorded[event & 0xffff] = 1;
+  return 0;
+}
 int cuEventQuery(uint64_t event) { CALL("%llx", U(event)); return query_copies(copies_at[event & 0xfff]); }
 int cuEventElapsedTime(float *milliseconds, uint64_t start, uint64_t end) {
   CALL("%llx %llx", U(start), U(end));
   *milliseconds = 1.5f;
-  return 0;
+  return recorded[start & 0xffff] && recorded[end & 0xffff] ? 0 : 400;
 }
 int cuStreamBeginCapture_v2(uint64_t stream, int mode) { CALL("%llx %d", U(stream), mode); capturing = stream; return 0; }
 int cuStreamEndCapture(uint64_t stream, uint64_t *graph) {

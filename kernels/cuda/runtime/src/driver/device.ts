@@ -1,4 +1,5 @@
 import { CudaError } from '../errors.ts';
+import { nestedCapture, onRecordedStream } from '../refusals.ts';
 import type {
   Device,
   DeviceAttributes,
@@ -61,15 +62,17 @@ export class DriverDevice implements Device {
 
   writeAsync(destination: DevicePointer, source: Uint8Array, stream?: Stream): void {
     const queue = this.#queue(stream);
+    const { handle } = queue;
     if (source.length === 0) return;
-    this.#context.call('cuMemcpyHtoDAsync_v2', destination, source, source.length, queue.handle);
+    this.#context.call('cuMemcpyHtoDAsync_v2', destination, source, source.length, handle);
     this.#keep(queue, source);
   }
 
   readAsync(destination: Uint8Array, source: DevicePointer, stream?: Stream): void {
     const queue = this.#queue(stream);
+    const { handle } = queue;
     if (destination.length === 0) return;
-    this.#context.call('cuMemcpyDtoHAsync_v2', destination, source, destination.length, queue.handle);
+    this.#context.call('cuMemcpyDtoHAsync_v2', destination, source, destination.length, handle);
     this.#keep(queue, destination);
   }
 
@@ -105,6 +108,7 @@ export class DriverDevice implements Device {
 
   capture(stream: Stream, record: () => void): Graph {
     const recorded = own(this.#context, stream, DriverStream);
+    if (this.#recording !== undefined) throw nestedCapture();
     const pinned: object[] = [];
     return new DriverGraph(this.#context, recorded, pinned, () => {
       this.#recording = { stream: recorded, pinned };
@@ -128,10 +132,7 @@ export class DriverDevice implements Device {
   #outsideRecording(stream: Stream | undefined, what: string): number {
     const queue = this.#queue(stream);
     if (this.#recording?.stream !== queue) return queue.handle;
-    throw new CudaError(
-      'CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED',
-      `${what} on a stream that is being recorded into a graph`,
-    );
+    throw onRecordedStream(what);
   }
 
   // A recorded copy goes to the same host memory at every launch, so the array must live as long as the graph.

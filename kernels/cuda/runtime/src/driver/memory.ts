@@ -1,4 +1,5 @@
 import { CudaError, OutOfMemory } from '../errors.ts';
+import { checkSize } from '../refusals.ts';
 import type { DevicePointer, HostBuffer, MemoryInfo } from '../runtime.ts';
 import { type Context, Resource } from './context.ts';
 import { CUresult, check, describe, failure, poisons } from './result.ts';
@@ -26,7 +27,7 @@ export class Memory {
   }
 
   alloc(bytes: number, stream: number): DevicePointer {
-    if (!(Number.isSafeInteger(bytes) && bytes >= 0)) throw new RangeError(`alloc of ${bytes} bytes`);
+    checkSize(bytes, 'alloc');
     const word = new BigUint64Array(1);
     // The driver refuses an empty allocation; an empty tensor still wants an address.
     const size = Math.max(bytes, 1);
@@ -60,6 +61,7 @@ export class Memory {
   }
 
   allocHost(bytes: number): HostBuffer {
+    checkSize(bytes, 'allocHost');
     const word = new BigUint64Array(1);
     const result = this.#context.try('cuMemHostAlloc', word, Math.max(bytes, 1), portable);
     if (result !== 0) throw this.#refused(result, `${bytes} bytes of page-locked host memory`);

@@ -26,10 +26,11 @@ export class DriverModule extends Resource implements Module {
   }
 
   getFunction(name: string): Kernel {
+    const module = this.handle;
     let kernel = this.#kernels.get(name);
     if (kernel === undefined) {
       const word = new BigUint64Array(1);
-      this.#found(this.context.try('cuModuleGetFunction', word, this.handle, name), `kernel ${name}`);
+      this.#found(this.context.try('cuModuleGetFunction', word, module, name), `kernel ${name}`);
       kernel = new DriverKernel(this, this.#attributes, name, Number(word[0]));
       this.#kernels.set(name, kernel);
     }

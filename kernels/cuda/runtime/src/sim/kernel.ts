@@ -9,6 +9,7 @@ import type { Instrumentation } from './instrumentation.ts';
 import { LocalMemory } from './localMemory.ts';
 import { registerFile } from './registerFile.ts';
 import type { Reporter } from './report.ts';
+import type { Resource } from './resource.ts';
 import { type BlockFunction, Scheduler } from './scheduler.ts';
 import type { SharedMemory } from './sharedMemory.ts';
 
@@ -31,12 +32,14 @@ export class SimulatedKernel implements Kernel {
   readonly sharedBytes: number;
   readonly localBytes: number;
   readonly maxThreads: number;
+  readonly module: Resource;
   readonly #machine: Machine;
   readonly #compiled: CompiledKernel;
   #maxDynamicShared: number;
   #prepared: ReturnType<SimulatedKernel['prepare']> | undefined;
 
-  constructor(machine: Machine, compiled: CompiledKernel, registers: number | undefined) {
+  constructor(module: Resource, machine: Machine, compiled: CompiledKernel, registers: number | undefined) {
+    this.module = module;
     this.registers = registers;
     const { fn, layout } = compiled;
     this.name = fn.name;

@@ -5,9 +5,10 @@ import { globalBase, shadow, windows } from './deviceMemory.ts';
 import { type Machine, SimulatedKernel } from './kernel.ts';
 import { PtxError, type PtxFunction, type PtxModule, type Variable } from './ptx.ts';
 import type { Assembly } from './ptxas.ts';
+import { type Owner, Resource } from './resource.ts';
 
 /** A module of a simulated device: its variables in device memory, its kernels, each compiled when it is first asked for. */
-export class SimulatedModule implements Module {
+export class SimulatedModule extends Resource implements Module {
   readonly infoLog: string;
   readonly #machine: Machine;
   readonly #name: string;
@@ -17,7 +18,8 @@ export class SimulatedModule implements Module {
   readonly #kernels = new Map<string, SimulatedKernel>();
   readonly #globals = new Map<Variable, number>();
 
-  constructor(machine: Machine, parsed: PtxModule, name: string, assembly: Assembly | undefined) {
+  constructor(owner: Owner, machine: Machine, parsed: PtxModule, name: string, assembly: Assembly | undefined) {
+    super(owner, `module (${name})`);
     this.infoLog = assembly?.log ?? '';
     this.#machine = machine;
     this.#name = name;
@@ -48,6 +50,7 @@ export class SimulatedModule implements Module {
   }
 
   getFunction(name: string): Kernel {
+    this.check();
     let kernel = this.#kernels.get(name);
     if (kernel === undefined) {
       kernel = this.#compile(name);
@@ -67,17 +70,18 @@ export class SimulatedModule implements Module {
     }
     const { checks } = this.#machine;
     const compiled = attempt(this.#name, () => compileKernel(this.#parsed, entry, this.#globals, checks));
-    return new SimulatedKernel(this.#machine, compiled, this.#assembly?.registers.get(name));
+    return new SimulatedKernel(this, this.#machine, compiled, this.#assembly?.registers.get(name));
   }
 
   getGlobal(name: string): { pointer: DevicePointer; bytes: number } {
+    this.check();
     for (const [variable, offset] of this.#globals) {
       if (variable.name === name) return { pointer: globalBase + offset, bytes: variable.bytes };
     }
     throw new CudaError('CUDA_ERROR_NOT_FOUND', `${this.#name} has no variable ${name}`);
   }
 
-  [Symbol.dispose](): void {
+  protected override release(): void {
     for (const offset of this.#globals.values()) this.#machine.global.free(offset);
     this.#globals.clear();
   }

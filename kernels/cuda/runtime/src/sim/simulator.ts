@@ -1,4 +1,5 @@
 import { CudaError, LaunchError, PtxVersionUnsupported } from '../errors.ts';
+import { checkSize, nestedCapture, onRecordedStream } from '../refusals.ts';
 import type {
   Device,
   DeviceAttributes,
@@ -20,6 +21,15 @@ import { type Machine, SimulatedKernel } from './kernel.ts';
 import { parsePtx } from './parser.ts';
 import { assemble } from './ptxas.ts';
 import { formatReport, type Report, Reporter } from './report.ts';
+import {
+  type Owner,
+  own,
+  type Resource,
+  SimulatedEvent,
+  SimulatedGraph,
+  SimulatedHostBuffer,
+  SimulatedStream,
+} from './resource.ts';
 import { SharedMemory } from './sharedMemory.ts';
 import { attempt, SimulatedModule } from './simulatedModule.ts';
 
@@ -54,12 +64,13 @@ export function openSimulator(options: SimulatorOptions = {}): Simulator {
   return new SimulatedDevice(options);
 }
 
-class SimulatedDevice implements Simulator {
+class SimulatedDevice implements Simulator, Owner {
   readonly name: string;
   readonly simulated = true;
   readonly attributes: DeviceAttributes;
   readonly defaultStream: Stream;
   readonly reports: Report[] = [];
+  readonly resources = new Set<Resource>();
   counts = emptyCounts();
   readonly #machine: Machine;
   readonly #throws: boolean;
@@ -97,7 +108,7 @@ class SimulatedDevice implements Simulator {
   }
 
   loadModule(ptx: string, name = 'module'): Module {
-    this.#check();
+    this.check();
     const parsed = attempt(name, () => parsePtx(ptx));
     const capability = this.attributes.computeCapability;
     const target = Number(/^sm_(\d+)/.exec(parsed.target)?.[1] ?? Number.NaN);
@@ -107,16 +118,17 @@ class SimulatedDevice implements Simulator {
     }
     const assembly =
       this.#ptxas === undefined ? undefined : assemble(this.#ptxas, ptx, `sm_${capability.join('')}`, name);
-    return new SimulatedModule(this.#machine, parsed, name, assembly);
+    return new SimulatedModule(this, this.#machine, parsed, name, assembly);
   }
 
-  alloc(bytes: number): DevicePointer {
-    this.#check();
+  alloc(bytes: number, stream?: Stream): DevicePointer {
+    this.outsideRecording(stream, 'alloc');
+    checkSize(bytes, 'alloc');
     return globalBase + this.#machine.global.alloc(bytes);
   }
 
-  free(pointer: DevicePointer): void {
-    this.#check();
+  free(pointer: DevicePointer, stream?: Stream): void {
+    this.outsideRecording(stream, 'free');
     if (!this.#machine.global.free(pointer - globalBase)) {
       throw new CudaError(
         'CUDA_ERROR_INVALID_VALUE',
@@ -126,17 +138,19 @@ class SimulatedDevice implements Simulator {
   }
 
   allocHost(bytes: number): HostBuffer {
-    this.#check();
-    return { bytes: new Uint8Array(bytes), [Symbol.dispose]() {} };
+    this.check();
+    checkSize(bytes, 'allocHost');
+    return new SimulatedHostBuffer(this, bytes);
   }
 
   memoryInfo(): MemoryInfo {
+    this.check();
     const { size, used } = this.#machine.global;
     return { freeBytes: size - used, totalBytes: size };
   }
 
   writeAsync(destination: DevicePointer, source: Uint8Array, stream?: Stream): void {
-    this.#queue(stream, () => {
+    this.queue(stream, () => {
       const offset = this.#range(destination, source.length, 'write');
       this.#machine.global.data.bytes.set(source, offset);
       this.#machine.global.shadow.bytes.fill(shadow.written, offset, offset + source.length);
@@ -144,14 +158,14 @@ class SimulatedDevice implements Simulator {
   }
 
   readAsync(destination: Uint8Array, source: DevicePointer, stream?: Stream): void {
-    this.#queue(stream, () => {
+    this.queue(stream, () => {
       const offset = this.#range(source, destination.length, 'read');
       destination.set(this.#machine.global.data.bytes.subarray(offset, offset + destination.length));
     });
   }
 
   copyAsync(destination: DevicePointer, source: DevicePointer, bytes: number, stream?: Stream): void {
-    this.#queue(stream, () => {
+    this.queue(stream, () => {
       const to = this.#range(destination, bytes, 'copy to');
       const from = this.#range(source, bytes, 'copy from');
       const { data, shadow: state } = this.#machine.global;
@@ -162,7 +176,7 @@ class SimulatedDevice implements Simulator {
   }
 
   memsetAsync(destination: DevicePointer, value: number, bytes: number, stream?: Stream): void {
-    this.#queue(stream, () => {
+    this.queue(stream, () => {
       const offset = this.#range(destination, bytes, 'memset');
       this.#machine.global.data.bytes.fill(value, offset, offset + bytes);
       this.#machine.global.shadow.bytes.fill(shadow.written, offset, offset + bytes);
@@ -170,13 +184,15 @@ class SimulatedDevice implements Simulator {
   }
 
   launch(kernel: Kernel, grid: Dim3, block: Dim3, sharedBytes: number, args: Uint8Array, stream?: Stream): void {
-    if (!(kernel instanceof SimulatedKernel))
+    if (!(kernel instanceof SimulatedKernel && kernel.module.owner === this))
       throw new CudaError('CUDA_ERROR_INVALID_HANDLE', `${kernel.name} is no kernel of ${this.name}`);
+    kernel.module.check();
     const captured = this.#recording === undefined ? args : args.slice();
-    this.#queue(stream, () => this.#run(kernel, grid, block, sharedBytes, captured));
+    this.queue(stream, () => this.#run(kernel, grid, block, sharedBytes, captured));
   }
 
   #run(kernel: SimulatedKernel, grid: Dim3, block: Dim3, sharedBytes: number, args: Uint8Array): void {
+    kernel.module.check();
     const { reporter } = this.#machine;
     reporter.begin();
     const counts = kernel.run(grid, block, sharedBytes, args);
@@ -196,33 +212,20 @@ class SimulatedDevice implements Simulator {
   }
 
   createStream(): Stream {
-    return { synchronize: async () => this.#check(), query: () => true, wait: () => {}, [Symbol.dispose]() {} };
+    return new SimulatedStream(this);
   }
 
   createEvent(): Event {
-    let time = Number.NaN;
-    const event: Event & { readonly time: number } = {
-      get time() {
-        return time;
-      },
-      record: (stream?: Stream) =>
-        this.#queue(stream, () => {
-          time = performance.now();
-        }),
-      query: () => true,
-      synchronize: async () => {},
-      elapsedSince: (start: Event) => time - (start as typeof event).time,
-      [Symbol.dispose]() {},
-    };
-    return event;
+    return new SimulatedEvent(this);
   }
 
   async synchronize(): Promise<void> {
-    this.#check();
+    this.check();
   }
 
   capture(stream: Stream, record: () => void): Graph {
-    this.#check();
+    own(this, stream, SimulatedStream);
+    if (this.#recording !== undefined) throw nestedCapture();
     const work: (() => void)[] = [];
     this.#recording = { stream, work };
     try {
@@ -230,29 +233,27 @@ class SimulatedDevice implements Simulator {
     } finally {
       this.#recording = undefined;
     }
-    return {
-      launch: (on?: Stream) => {
-        for (const step of work) this.#queue(on, step);
-      },
-      [Symbol.dispose]: () => {
-        work.length = 0;
-      },
-    };
+    return new SimulatedGraph(this, stream, work);
   }
 
   [Symbol.dispose](): void {
+    for (const resource of [...this.resources].reverse()) resource[Symbol.dispose]();
     this.#disposed = true;
   }
 
-  #queue(stream: Stream | undefined, work: () => void): void {
-    this.#check();
-    if (this.#recording !== undefined && this.#recording.stream === (stream ?? this.defaultStream))
-      this.#recording.work.push(work);
+  queue(stream: Stream | undefined, work: () => void): void {
+    const on = own(this, stream ?? this.defaultStream, SimulatedStream);
+    if (this.#recording?.stream === on) this.#recording.work.push(work);
     else work();
   }
 
-  #check(): void {
+  check(): void {
     if (this.#disposed) throw new CudaError('CUDA_ERROR_CONTEXT_IS_DESTROYED', `${this.name} is disposed`);
+  }
+
+  outsideRecording(stream: Stream | undefined, what: string): void {
+    if (own(this, stream ?? this.defaultStream, SimulatedStream) === this.#recording?.stream)
+      throw onRecordedStream(what);
   }
 
   #range(pointer: DevicePointer, bytes: number, what: string): number {
