@@ -283,7 +283,8 @@ int cuEventDestroy_v2(uint64_t event) { CALL("%llx", U(event)); return 0; }
 /** By the low bits of an event's handle: whether it was recorded. */
 static uint8_t recorded[1 << 16];
 int cuEventRecord(uint64_t event, uint64_t stream) {
-  CALL("%llx %llx", U(event), U(stream)); copies_at[event & 0xfff] = queued;
+  CALL("%llx %llx", U(event), U(stream));
+  copies_at[event & 0xfff] = queued;
   recorded[event & 0xffff] = 1;
   return 0;
 }
