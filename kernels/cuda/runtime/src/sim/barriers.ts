@@ -57,7 +57,7 @@ export class Barriers {
     const count = countRow < 0 ? countConstant : this.#file[countRow + lane];
     const expected = count < 0 ? 32 * this.#warps.length : count;
     const warp = this.#warps[w];
-    if (warp.held.length === 0) warp.arrivals.length = 0;
+    if (warp.held.length === 0) warp.earlier.length = 0;
     else if (this.#checkSync && (warp.id !== (id & 15) || warp.kind !== kind || warp.operation !== operation)) {
       const message = `${laneList(lanes)} of the warp at another barrier than the lanes that wait at barrier ${warp.id}`;
       this.#reporter.add('divergent-barrier', site, w, lane, undefined, message);
@@ -69,7 +69,8 @@ export class Barriers {
     warp.lanes = lanes;
     warp.id = id & 15;
     warp.expected = expected;
-    warp.arrivals.push({ lanes, votes, target });
+    warp.target = target;
+    warp.votes = votes;
     const { all } = warp;
     if (this.#checkSync && aligned && lanes !== all && lanes === warp.live) {
       this.#reporter.add(
@@ -101,7 +102,7 @@ export class Barriers {
     barrier.expected = warp.expected;
     barrier.threads += 32;
     if (warp.kind === 'red') {
-      for (const { lanes, votes } of warp.arrivals) {
+      for (const { lanes, votes } of [warp, ...warp.earlier]) {
         barrier.yes += bitCount(lanes & votes);
         barrier.no += bitCount(lanes & ~votes);
       }
@@ -124,9 +125,10 @@ export class Barriers {
     this.#clocks.synchronize(barrier.waiters, barrier.arrivals);
     for (const w of barrier.waiters) {
       const warp = this.#warps[w];
-      const { operation, arrivals } = warp;
+      const { operation } = warp;
       warp.state = 'ready';
-      for (const { lanes, target } of arrivals) {
+      if (warp.kind !== 'red') continue;
+      for (const { lanes, target } of [warp, ...warp.earlier]) {
         if (target < 0) continue;
         if (operation === 'popc') {
           for (let l = 0; l < 32; l++) if ((lanes >>> l) & 1) this.#file[target + l] = barrier.yes;

@@ -95,14 +95,14 @@ export class Scheduler {
           if (rest !== 0) this.#join(others, control[2], rest, false);
           break;
         }
-        case outcomes.BARRIER: {
-          // Without .aligned, lanes wait for the rest of their warp, which may come to another instruction.
-          const alone = warp.aligned || warp.lanes === warp.live ? 0 : warp.lanes;
-          if (alone !== 0) this.#join(warp.held, control[2], alone, false);
-          if ((mask & ~alone) !== 0) this.#join(others, control[2], mask & ~alone, false);
-          if (alone === 0 && this.barriers.arrive(warp, w)) return;
+        case outcomes.BARRIER:
+          if (!warp.aligned && warp.lanes !== warp.live) {
+            this.#hold(warp, control[2], mask);
+            break;
+          }
+          this.#join(others, control[2], mask, false);
+          if (this.barriers.arrive(warp, w)) return;
           break;
-        }
         default:
           this.#join(others, outcome, mask, false);
       }
@@ -112,10 +112,20 @@ export class Scheduler {
           return;
         }
         others.push(...warp.held.splice(0));
+        // Those that came last are what the warp remembers.
+        warp.earlier.pop();
         if (this.barriers.arrive(warp, w)) return;
       }
       current = this.#choose(warp);
     }
+  }
+
+  /** Lanes that came to a barrier without `.aligned` wait for the rest of their warp, which may come to another instruction. */
+  #hold(warp: Warp, pc: number, mask: number): void {
+    const { lanes, votes, target } = warp;
+    this.#join(warp.held, pc, lanes, false);
+    warp.earlier.push({ lanes, votes, target });
+    if ((mask & ~lanes) !== 0) this.#join(warp.splits, pc, mask & ~lanes, false);
   }
 
   /** Adds lanes to the splits; those that meet others at a block go on together. */

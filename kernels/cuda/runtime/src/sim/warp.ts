@@ -29,7 +29,10 @@ export interface Warp {
   operation: string;
   id: number;
   expected: number;
-  readonly arrivals: Arrival[];
+  target: number;
+  votes: number;
+  /** The lanes that came to that barrier before these. */
+  readonly earlier: Arrival[];
 }
 
 /** A warp of `lanes` threads at the kernel's start. */
@@ -48,7 +51,9 @@ export function newWarp(lanes: number): Warp {
     operation: '',
     id: 0,
     expected: 0,
-    arrivals: [],
+    target: 0,
+    votes: 0,
+    earlier: [],
   };
 }
 
