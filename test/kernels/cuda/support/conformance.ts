@@ -1,6 +1,9 @@
 // Expected values of instructions, worked out from the text of the PTX manual. `signature` names operand kinds (see
 // instruction.ts); a row is the inputs followed by the results. %a %b %c are inputs, %x %y results.
-import { conformanceGrid } from './conformanceGrid.ts';
+import { conformanceCompare } from './conformanceCompare.ts';
+import { conformanceConvert } from './conformanceConvert.ts';
+import { conformanceFloat } from './conformanceFloat.ts';
+import { conformanceInteger } from './conformanceInteger.ts';
 import { conformanceMemory } from './conformanceMemory.ts';
 import { conformanceWarp } from './conformanceWarp.ts';
 import { f32, f64, type Value } from './instruction.ts';
@@ -1387,7 +1390,10 @@ test('f64 bits', 'F -> d', [[f64(0x7ff0000000000000n), 0x7ff0000000000000n]], 'm
 
 export const conformance: readonly Conformance[] = [
   ...cases,
-  ...conformanceGrid,
+  ...conformanceInteger,
+  ...conformanceCompare,
+  ...conformanceFloat,
+  ...conformanceConvert,
   ...conformanceMemory,
   ...conformanceWarp,
 ];
