@@ -35,8 +35,12 @@ const layers: readonly Sizes[] = [
   [2048, 4096, 11008],
 ];
 
+/** Rank of the adapter in `loraLinear`. */
+const RANK = 16;
+
 /** The weight of a product in `stored` blocks is widened for `entry`: neither counters nor bytes know of that. */
 function product(op: string, entry: string, tile: number, depth: number, stored?: WeightDType): Case {
+  const r = op === 'loraLinear' ? RANK : 0;
   const dtype = entry.includes('bf16') ? 'bf16' : 'f32';
   const size = dtype === 'bf16' ? 2 : 4;
   return {
@@ -46,13 +50,14 @@ function product(op: string, entry: string, tile: number, depth: number, stored?
     inputs: ([M, N, K]) => ({
       inputs: [
         { shape: [M, K], dtype },
-        { shape: op === 'linear' ? [N, K] : [K, N], dtype: stored ?? dtype },
+        { shape: op === 'linearGradInput' ? [K, N] : [N, K], dtype: stored ?? dtype },
+        ...(r > 0 ? [{ shape: [M, r], dtype } as const, { shape: [N, r], dtype: 'f32' } as const] : []),
       ],
     }),
     blocks: ([M, N]) => Math.ceil(M / tile) * Math.ceil(N / tile),
     steps: ([, , K]) => Math.ceil(K / depth),
-    flops: ([M, N, K]) => 2 * M * N * K,
-    bytes: ([M, N, K]) => size * (M * K + N * K + M * N),
+    flops: ([M, N, K]) => 2 * M * N * (K + r),
+    bytes: ([M, N, K]) => size * (M * K + N * K + M * N + M * r) + 4 * N * r,
     // 128 blocks: the sums of fewer would be cut along k, as no large product's are.
     simulated: [
       [16 * tile, 8 * tile, 256],
@@ -131,6 +136,7 @@ function attention(op: string, D: number, products: number, rows: number): Case 
 
 export const cases: readonly Case[] = [
   product('linear', 'linear_bf16_async', 128, 32),
+  product('loraLinear', 'loraLinear_bf16_async', 128, 32),
   product('linearGradInput', 'linearGradInput_bf16_async', 128, 32),
   product('linear', 'linear_f32', 64, 16),
   product('linearGradInput', 'linearGradInput_f32', 64, 16),

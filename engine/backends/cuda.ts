@@ -170,7 +170,10 @@ class Cuda implements CudaBackend {
     }
     const scratch = located.scratchBytes && this.#scratchFor(located.scratchBytes(call));
     if (scratch !== undefined) pointers.push(scratch);
-    for (const phase of phases) this.#run(located.file, phase, pointers, phase.ints ?? ints, floats);
+    for (const phase of phases) {
+      const own = phase.buffers?.map((i) => pointers[i]) ?? pointers;
+      this.#run(located.file, phase, own, phase.ints ?? ints, floats);
+    }
   }
 
   get memoryModel(): MemoryModel {

@@ -42,12 +42,20 @@ const applyLora = op<void>({
   launch: ([x, w, , b, bias]) => {
     const [T, K] = x.shape;
     const [N, r] = b.shape;
-    const kernel = `linear_${x.dtype}_${w.dtype}`;
     const work = [N, T, 1] as const;
+    // As in linear, the weight stands in for a bias that there is not.
+    const [inputs, ints] = [
+      [0, 1, bias ? 4 : 1],
+      [T, N, K, +!!bias],
+    ];
+    // In bf16, which CUDA alone computes in, one kernel does both, so that y is written once.
+    if (x.dtype === 'bf16') {
+      const kernel = `loraLinear_bf16_${w.dtype}`;
+      return [{ kernel, outputs: [0], inputs: [...inputs, 2, 3], ints: [...ints, r], work }];
+    }
     return [
-      // As in linear, the weight stands in for a bias that there is not.
-      { kernel, outputs: [0], inputs: [0, 1, bias ? 4 : 1], ints: [T, N, K, +!!bias], work },
-      { kernel: `linearAdd_${x.dtype}`, outputs: [0], inputs: [2, 3], ints: [T, N, r], work },
+      { kernel: `linear_f32_${w.dtype}`, outputs: [0], inputs, ints, work },
+      { kernel: 'linearAdd_f32', outputs: [0], inputs: [2, 3], ints: [T, N, r], work },
     ];
   },
   contraction: ([x, , u]) => x.shape[1] + u.shape[1] + 1,

@@ -141,15 +141,17 @@ INLINE void product(PlainTile tile, A a, B b, i32 M, i32 N, Range range, Finish 
 
 /// `product` where there may be too few tiles to keep a GPU busy (gemm.ts: `cut`): the grid's y-th row of blocks sums `chunk` of k
 /// into the y-th matrix of `partial`; `total` adds these up in that order. With one row it is a product like others.
-template <bool aKInRows, bool bKInRows, bool ASYNC = false, class Tile, class A, class B, class Finish>
-INLINE void partOfProduct(Tile tile, A a, B b, i32 M, i32 N, i32 K, f32 *partial, i32 chunk, Finish finish) {
+template <bool aKInRows, bool bKInRows, bool ASYNC = false, class Tile, class A, class B, class Finish, class... Seconds>
+INLINE void partOfProduct(Tile tile, A a, B b, i32 M, i32 N, i32 K, f32 *partial, i32 chunk, Finish finish,
+                          const Seconds &...second) {
   i32 begin = blockIdx.y * chunk;
   Range range(begin, K - begin > chunk ? begin + chunk : K);
   partial += blockIdx.y * (i64)M * N;
-  product<aKInRows, bKInRows, ASYNC>(tile, a, b, M, N, range, [=](i32 m, i32 n, const Four &sums) {
+  auto finishPart = [=](i32 m, i32 n, const Four &sums) {
     if (gridDim.y == 1) finish(m, n, sums);
     else storeFour(partial + m * (i64)N + n, sums, N - n);
-  });
+  };
+  product<aKInRows, bKInRows, ASYNC>(tile, a, b, M, N, range, finishPart, second...);
 }
 
 template <class Finish> INLINE void total(const f32 *partial, i32 M, i32 N, i32 parts, Finish finish) {

@@ -1,5 +1,5 @@
-// Products of activations with weights of any stored type: linear, its gradient for the input, and the second half of a
-// low-rank adapter. A product of up to eight rows reads the weight as it is stored; for more of them a weight of another type
+// Products of activations with weights of any stored type: linear, its gradient for the input, and what a low-rank adapter's
+// second half adds. A product of up to eight rows reads the weight as it is stored; for more of them a weight of another type
 // than the activations' is widened first, all of it, into scratch memory.
 #include "mma.cuh"
 
@@ -89,6 +89,32 @@ INLINE void linear(T *y, const T *x, const T *w, const f32 *bias, Scratch scratc
                                    writeLinear(y, bias, N, hasBias));
 }
 
+#if SM >= 80
+/// y = x·Wᵀ (+ bias) + u·Bᵀ, B in f32 [N, r]: the last part of a product that is cut adds u·Bᵀ, so that y is written once.
+template <bool ASYNC>
+INLINE void loraLinear(bf16 *y, const bf16 *x, const bf16 *w, const f32 *bias, const bf16 *u, const f32 *b,
+                       Scratch scratch, i32 M, i32 N, i32 K, i32 hasBias, i32 r, i32 chunk) {
+  Stored<bf16> weight{scratch.weight(w), N, K};
+  Second<Stored<bf16>, Stored<f32>> lowRank{{u, M, r}, {b, N, r}, blockIdx.y + 1 == gridDim.y ? r : 0};
+  partOfProduct<true, true, ASYNC>(MmaTile(M, N), Stored<bf16>{x, M, K}, weight, M, N, K, scratch.partial(), chunk,
+                                   writeLinear(y, bias, N, hasBias), lowRank);
+}
+
+/// y += u·Bᵀ for M ≤ 8, a thread an element.
+INLINE void addLowRank(bf16 *y, const bf16 *u, const f32 *b, i32 M, i32 N, i32 r) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (i64)M * N) return;
+  i64 m = i / N, n = i % N;
+  f32 sum = widen(y[i]);
+  for (i32 k = 0; k < r; k += 4) {
+    Four left = loadFour(u + m * r, k, r), right = loadFour(b + n * r, k, r);
+#pragma unroll
+    for (int j = 0; j < 4; j++) sum = fmaf(left.at[j], right.at[j], sum);
+  }
+  y[i] = narrow<bf16>(sum);
+}
+#endif
+
 template <class T> INLINE auto writeGradInput(T *dx, i32 K) {
   return [=](i32 m, i32 k, const Four &sums) { storeFour(dx + m * (i64)K + k, sums, K - k); };
 }
@@ -100,11 +126,11 @@ INLINE void gradInput(T *dx, const T *g, const T *w, Scratch scratch, i32 M, i32
                                     writeGradInput(dx, K));
 }
 
-/// y += x·Wᵀ, few k. `wide` is the weight in type T, null where it is stored so.
-template <bool ASYNC, class T> INLINE void linearAdd(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {
-  Stored<T> weight{wide ? wide : w, N, K};
-  product<true, true, ASYNC>(Tile<T>(M, N), Stored<T>{x, M, K}, weight, M, N, K, [=](i32 m, i32 n, Four sums) {
-    T *at = y + m * (i64)N + n;
+/// y += u·Bᵀ, few k.
+INLINE void linearAdd(f32 *y, const f32 *u, const f32 *b, i32 M, i32 N, i32 r) {
+  Stored<f32> left{u, M, r}, right{b, N, r};
+  product<true, true>(Tile<f32>(M, N), left, right, M, N, r, [=](i32 m, i32 n, const Four &sums) {
+    f32 *at = y + m * (i64)N + n;
     storeFour(at, plus(loadFour(at, 0, N - n), sums), N - n);
   });
 }
@@ -125,9 +151,6 @@ template <bool ASYNC, class T> INLINE void linearAdd(T *y, const T *x, const T *
                      i32 hasBias, i32 units, i32 chunk) {                                                              \
     linear<ASYNC>(y, x, w, bias, {scratch, units}, M, N, K, hasBias, chunk);                                           \
   }                                                                                                                    \
-  ENTRY(Tile<T>::THREADS) linearAdd_##T##SUFFIX(T *y, const T *x, const T *w, const T *wide, i32 M, i32 N, i32 K) {    \
-    linearAdd<ASYNC>(y, x, w, wide, M, N, K);                                                                          \
-  }                                                                                                                    \
   ENTRY(Tile<T>::THREADS)                                                                                              \
   linearGradInput_##T##SUFFIX(T *dx, const T *g, const T *w, uint8_t *scratch, i32 M, i32 N, i32 K, i32 units,         \
                               i32 chunk) {                                                                             \
@@ -144,12 +167,21 @@ template <bool ASYNC, class T> INLINE void linearAdd(T *y, const T *x, const T *
                               i32 parts) {                                                                             \
     total(Scratch{scratch, units}.partial(), M, K, parts, writeGradInput(dx, K));                                      \
   }
+#define LORA(SUFFIX, ASYNC)                                                                                            \
+  ENTRY(MmaTile::THREADS)                                                                                              \
+  loraLinear_bf16##SUFFIX(bf16 *y, const bf16 *x, const bf16 *w, const f32 *bias, const bf16 *u, const f32 *b,         \
+                          uint8_t *scratch, i32 M, i32 N, i32 K, i32 hasBias, i32 r, i32 units, i32 chunk) {           \
+    loraLinear<ASYNC>(y, x, w, bias, u, b, {scratch, units}, M, N, K, hasBias, r, chunk);                              \
+  }
 WEIGHT_TYPES(GEMV, f32)
 BLOCK_TYPES(WIDEN, f32)
 WIDEN(f32, f16)
 WIDEN(f32, bf16)
 PRODUCTS(f32, , false)
 TOTALS(f32)
+ENTRY(Tile<f32>::THREADS) linearAdd_f32(f32 *y, const f32 *u, const f32 *b, i32 M, i32 N, i32 r) {
+  linearAdd(y, u, b, M, N, r);
+}
 #if SM >= 80
 WEIGHT_TYPES(GEMV, bf16)
 BLOCK_TYPES(WIDEN, bf16)
@@ -158,5 +190,9 @@ WIDEN(bf16, f32)
 PRODUCTS(bf16, , false)
 PRODUCTS(bf16, _async, true)
 TOTALS(bf16)
-ENTRY(256) linearAdd_bf16_f32_widen(bf16 *, const bf16 *, const f32 *w, bf16 *wide, i32 n) { copyAll(wide, w, n); }
+LORA(, false)
+LORA(_async, true)
+ENTRY(256) loraLinear_bf16_add(bf16 *y, const bf16 *u, const f32 *b, i32 M, i32 N, i32 r) {
+  addLowRank(y, u, b, M, N, r);
+}
 #endif

@@ -24,33 +24,36 @@ const elements = ({ ints: [, N, K] }: Call): number => N * K;
 /** Bytes of the weight in the activations' type, which it is widened to where it has another one. */
 const wideBytes = (T: Compute, W: string, call: Call): number => (T === W ? 0 : elements(call) * (T === 'f32' ? 4 : 2));
 
+/** The same in units of 256 bytes, as linear.cu's `Scratch` counts them. */
+const wideUnits = (T: Compute, W: string, call: Call): number => ceilDiv(wideBytes(T, W, call), 256);
+
 function widen(op: string, T: Compute, W: string, call: Call): Phase[] {
   return T === W ? [] : [threads(`${op}_${T}_${W}_widen`, ceilDiv(elements(call), 4), [elements(call)])];
 }
 
 /** ints: rows, N, K and what else the op has */
 function product(op: string, T: Compute, W: string, sizes: (call: Call) => Product): Kernel {
-  /** Units of 256 bytes, as linear.cu's `Scratch` counts them. */
-  const wideUnits = (call: Call): number => ceilDiv(wideBytes(T, W, call), 256);
   return {
     scratchBytes: (call) => {
       const partial = partialBytes(sizes(call));
-      return partial > 0 ? 256 * wideUnits(call) + partial : wideBytes(T, W, call);
+      return partial > 0 ? 256 * wideUnits(T, W, call) + partial : wideBytes(T, W, call);
     },
     phases: (call, alignment) => {
       const p = sizes(call);
       const entry = `${op}_${T}`;
-      const ints = [...call.ints, wideUnits(call)];
+      const ints = [...call.ints, wideUnits(T, W, call)];
       const first = `${entry}${suffixOf(T, alignment, p.K, call.ints[2])}`;
       return [...widen(op, T, W, call), ...inParts(p, [first, ints], [`${entry}_total`, ints])];
     },
   };
 }
 
+const few = ({ ints: [rows] }: Call): boolean => rows <= GEMV_ROWS;
+const sizesOf = (T: Compute, { ints: [M, N, K], target }: Call): Product => ({ tile: tileOf(T, target), M, N, K });
+
 /** ints: rows, N, K, whether there is a bias */
 function forward(T: Compute, W: string): Kernel {
-  const many = product('linear', T, W, ({ ints: [M, N, K], target }) => ({ tile: tileOf(T, target), M, N, K }));
-  const few = ({ ints: [rows] }: Call): boolean => rows <= GEMV_ROWS;
+  const many = product('linear', T, W, (call) => sizesOf(T, call));
   return {
     scratchBytes: (call) => (few(call) ? 0 : (many.scratchBytes?.(call) ?? 0)),
     phases: (call, alignment) =>
@@ -64,22 +67,46 @@ function forward(T: Compute, W: string): Kernel {
 const gradInput = (T: Compute, W: string): Kernel =>
   product('linearGradInput', T, W, ({ ints: [M, N, K], target }) => ({ tile: tileOf(T, target), M, N: K, K: N }));
 
-/** ints: rows, N, K */
-const add = (T: Compute): Kernel => ({
-  scratchBytes: (call) => wideBytes(T, 'f32', call),
-  phases: (call, alignment) => {
-    const [M, N, K] = call.ints;
-    const entry = `linearAdd_${T}${suffixOf(T, alignment, K)}`;
-    return [...widen('linearAdd', T, 'f32', call), inTiles(entry, { tile: tileOf(T, call.target), M, N, K })];
-  },
-});
+/** ints: rows, N, r */
+const add: Kernel = { phases: (call) => [inTiles('linearAdd_f32', sizesOf('f32', call))] };
 
-export const linear: Family = Object.fromEntries(
-  computeTypes.flatMap((T) => [
-    [`linearAdd_${T}`, add(T)],
-    ...weightTypes.flatMap((W): [string, Kernel][] => [
+/**
+ * linear in bf16 and u·Bᵀ, which an adapter adds. ints: rows, N, K, whether there is a bias, r; buffers: y, x, W, bias, u, B. All
+ * but the product are linear's own phases, which get what they get from linear.
+ */
+function lora(W: string): Kernel {
+  const plain = forward('bf16', W);
+  const ofLinear = (phase: Phase): Phase => ({ ...phase, buffers: [0, 1, 2, 3, 6] });
+  return {
+    scratchBytes: plain.scratchBytes,
+    phases: (call, alignment) => {
+      const [M, N, K, hasBias, r] = call.ints;
+      const ints = [M, N, K, hasBias];
+      if (few(call)) {
+        const [gemv] = plain.phases(call, alignment);
+        return [
+          ofLinear({ ...gemv, ints }),
+          { ...threads('loraLinear_bf16_add', M * N, [M, N, r]), buffers: [0, 4, 5] },
+        ];
+      }
+      const units = wideUnits('bf16', W, call);
+      const [first, ...total] = inParts(
+        sizesOf('bf16', call),
+        [`loraLinear_bf16${suffixOf('bf16', alignment, K)}`, [...ints, r, units]],
+        ['linear_bf16_total', [...ints, units]],
+      );
+      return [...widen('linear', 'bf16', W, call).map(ofLinear), first, ...total.map(ofLinear)];
+    },
+  };
+}
+
+export const linear: Family = Object.fromEntries([
+  ['linearAdd_f32', add],
+  ...weightTypes.map((W): [string, Kernel] => [`loraLinear_bf16_${W}`, lora(W)]),
+  ...computeTypes.flatMap((T) =>
+    weightTypes.flatMap((W): [string, Kernel][] => [
       [`linear_${T}_${W}`, forward(T, W)],
       [`linearGradInput_${T}_${W}`, gradInput(T, W)],
     ]),
-  ]),
-);
+  ),
+]);

@@ -222,9 +222,35 @@ template <bool kInRows, bool, class Source> using LeftOperand = ScaledOperand<kI
 template <bool kInRows, bool ASYNC, class Source> using LeftOperand = MmaOperand<kInRows, ASYNC, Source>;
 #endif
 
-/// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at multiples of 16 bytes, with a multiple of 8 columns.
-template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish>
-INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish finish) {
+/// A product of few k, [M, K] by [N, K], that `product` adds to the sums of another one, whose operands are stored so too.
+template <class A, class B> struct Second {
+  A a;
+  B b;
+  i32 K;
+};
+
+/// Its steps, without a pipeline: there are one or two, and the multiprocessor's other block works meanwhile.
+template <class A, class B, class Multiply>
+INLINE void addSecond(const Second<A, B> &second, MmaTile tile, uint8_t *shared, Multiply multiply) {
+  MmaOperand<true, false, A> left(second.a, tile.m, 0);
+  MmaOperand<true, false, B> right(second.b, tile.n, 0);
+  for (i32 k = 0; k < second.K; k += 32) {
+    left.fetch(0, 0);
+    right.fetch(0, 0);
+    __syncthreads();
+    left.put(shared);
+    right.put(shared + MmaShared<true>::BYTES);
+    __syncthreads();
+    multiply(0);
+  }
+}
+
+/// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at multiples of 16 bytes, with a multiple of 8 columns. `second`
+/// is a `Second` or nothing.
+template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish, class... Seconds>
+INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish finish, const Seconds &...second) {
+  static_assert(sizeof...(second) == 0 || (aKInRows && bKInRows && SM >= 80),
+                "a second product's fragments are read as the first one's are, and its operands are not scaled");
   typedef LeftOperand<aKInRows, ASYNC, A> Left;
   typedef MmaOperand<bKInRows, ASYNC, B> Right;
   // One stage is computed from while others are filled: in the background two, else one from registers.
@@ -251,6 +277,21 @@ INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish fi
     left.put(shared + stage);
     right.put(shared + stage + HALF);
   };
+  auto multiply = [&](int stage) {
+#pragma unroll
+    for (int kk = 0; kk < DEPTH; kk += 16) {
+      uint32_t x[4][4], y[2][4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) loadMatrices<!aKInRows>(x[i], Left::Shared::moved(leftAt + stage, i * 16, kk));
+#pragma unroll
+      for (int j = 0; j < 2; j++) loadMatrices<!bKInRows>(y[j], Right::Shared::moved(rightAt + stage, j * 16, kk));
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) multiplyAdd(sums[i][j], x[i], y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]);
+      }
+    }
+  };
   i32 k = range.end - range.begin;
 #pragma unroll
   for (int ahead = 0; ahead < STAGES - 1; ahead++) {
@@ -270,22 +311,12 @@ INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish fi
       __syncthreads();
     }
     fetch(before, k - (STAGES - 1) * DEPTH);
-#pragma unroll
-    for (int kk = 0; kk < DEPTH; kk += 16) {
-      uint32_t x[4][4], y[2][4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) loadMatrices<!aKInRows>(x[i], Left::Shared::moved(leftAt + stage, i * 16, kk));
-#pragma unroll
-      for (int j = 0; j < 2; j++) loadMatrices<!bKInRows>(y[j], Right::Shared::moved(rightAt + stage, j * 16, kk));
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-#pragma unroll
-        for (int j = 0; j < 4; j++) multiplyAdd(sums[i][j], x[i], y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]);
-      }
-    }
+    multiply(stage);
     put(before, k - (STAGES - 1) * DEPTH);
     stage = stage == LAST ? 0 : stage + STAGE;
   }
+  // No copy is under way any more: those of the last steps were of nothing.
+  (addSecond(second, tile, shared, multiply), ...);
 
   // Lanes hold two neighbours in each of two rows, eight apart; pairs of lanes trade them for four in one.
   bool odd = lane % 2;

@@ -14,7 +14,7 @@ export interface Call {
   readonly target: Target;
 }
 
-/** One entry over a grid. It gets all buffers, the scratch memory where the kernel has any, ints and floats. */
+/** One entry over a grid. It gets buffers, the scratch memory where the kernel has any, ints and floats. */
 export interface Phase {
   readonly entry: string;
   /** An extent of 0 skips the phase. Only x may exceed 65535. */
@@ -24,6 +24,8 @@ export interface Phase {
   readonly sharedBytes?: number;
   /** In place of the call's ints. */
   readonly ints?: readonly number[];
+  /** Which buffers it gets, of which the scratch memory is the last one; default: all. */
+  readonly buffers?: readonly number[];
 }
 
 export interface Kernel {

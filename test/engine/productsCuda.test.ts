@@ -59,12 +59,18 @@ describeCuda('products', 80, (backend) => {
     ['bf16', 128],
   ] as const)('ten rows of %s tiles of %d', (dtype, tile) => tenRows(dtype, tile, backend(), 'f32'));
 
-  test('a product of bf16 is the same to the last bit wherever its operands lie', () =>
+  test.each([
+    ['linear', []],
+    ['loraLinear', [11]],
+  ] as const)('%s in bf16 is the same to the last bit wherever its operands lie', (name, ranks) =>
     withBackend(reference, async () => {
       using _ = scope();
       const gen = seededGen(2, reference);
       const [M, N, K] = [24, 40, 264];
-      const inputs = [gen.tensor([M, K], { dtype: 'bf16' }), gen.tensor([N, K], { dtype: 'bf16' })];
+      const bf16 = { dtype: 'bf16' } as const;
+      const inputs = [gen.tensor([M, K], bf16), gen.tensor([N, K], bf16)];
+      for (const r of ranks) inputs.push(gen.tensor([M, r], bf16), gen.tensor([N, r]));
+      const needs = inputs.map(() => false);
       const launched: string[] = [];
       const { device } = backend();
       const { launch } = device;
@@ -74,12 +80,14 @@ describeCuda('products', 80, (backend) => {
       };
       const run = async (shift: number): Promise<Uint8Array> => {
         const there = await Promise.all(inputs.map((t) => moved(t, backend(), shift)));
-        return execute(opOf('linear'), there, undefined, [false, false])[0].bytes();
+        return execute(opOf(name), there, undefined, needs)[0].bytes();
       };
       const [aligned, shifted] = [await run(0), await run(1)];
-      expect(launched).toEqual(['linear_bf16_async', 'linear_bf16_total', 'linear_bf16', 'linear_bf16_total']);
+      device.launch = launch;
+      expect(launched).toEqual([`${name}_bf16_async`, 'linear_bf16_total', `${name}_bf16`, 'linear_bf16_total']);
       expect(shifted).toEqual(aligned);
-    }));
+    }),
+  );
 });
 
 describeCuda('products', 75, (backend) => {

@@ -14,8 +14,8 @@ test('a launch that needs no scratch memory gets none, though an earlier one has
   backend.launch('globalNorm_f32', tensors.slice(0, pointers), [256], [1], [256, 1, 1]);
   expect(scratch.splice(0)).not.toContain(0n);
   // It takes the weight as it is stored where there is no widened one.
-  pointers = 3;
-  backend.launch('linearAdd_f32', tensors.slice(0, pointers), [4, 4, 4], [], [4, 4, 1]);
+  pointers = 4;
+  backend.launch('linear_f32_f32', tensors, [9, 4, 4, 0], [], [4, 9, 1]);
   expect(scratch.splice(0)).toEqual([0n]);
   pointers = 2;
   backend.launch('globalNorm_f32', tensors.slice(0, pointers), [256], [1], [256, 1, 1]);

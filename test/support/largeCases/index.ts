@@ -1,7 +1,7 @@
 import { attentionOverForests } from './attention.ts';
 import type { LargeCase } from './case.ts';
 import { largeLosses } from './losses.ts';
-import { columnEnds, deepProducts, fewRows, tileEdges } from './products.ts';
+import { columnEnds, deepProducts, fewRows, tileEdges, wholeTiles } from './products.ts';
 import { rowEnds } from './rowEnds.ts';
 
 export type { LargeCase } from './case.ts';
@@ -13,6 +13,7 @@ export const largeCases = (): LargeCase[] => [
   ...deepProducts(),
   ...tileEdges(),
   ...columnEnds(),
+  ...wholeTiles(),
   ...fewRows(),
   ...rowEnds(),
 ];

@@ -21,20 +21,24 @@ function product(
   return { name: `${name} ${shapes} in ${compute}${how}`, def: opOf(name), compute, make };
 }
 
-/** y = x·Wᵀ, its gradient for x, and what LoRA adds with u·Bᵀ of rank K. */
+/** y = x·Wᵀ, its gradient for x, and what LoRA adds with u·Bᵀ of rank r. */
 const linear = (compute: Compute, [M, N, K]: Sizes): LargeCase => product('linear', compute, [[[M, K]], [[N, K]]]);
 const linearBias = (compute: Compute, [M, N, K]: Sizes): LargeCase =>
   product('linear', compute, [[[M, K]], [[N, K]], [[N], 'f32']]);
 const gradInput = (compute: Compute, [M, N, K]: Sizes): LargeCase =>
   product('linearGradInput', compute, [[[M, K]], [[K, N]]]);
-const lora = (compute: Compute, [M, N, K]: Sizes): LargeCase =>
-  product('loraLinear', compute, [[[M, 16]], [[N, 16], 'f32'], [[M, K]], [[N, K], 'f32']]);
+const lora = (compute: Compute, [M, N, r]: Sizes): LargeCase =>
+  product('loraLinear', compute, [[[M, 16]], [[N, 16], 'f32'], [[M, r]], [[N, r], 'f32']]);
+/** The same of a layer of any depth, with a bias and a weight that need not be widened. */
+const deepLora = (compute: Compute, [M, N, K]: Sizes, r: number): LargeCase =>
+  product('loraLinear', compute, [[[M, K]], [[N, K]], [[M, r]], [[N, r], 'f32'], [[N], 'f32']]);
 
 /** Of several tiles, deeper than what is in flight at a time, in whole packets: in one go and cut into parts along K. */
 export function deepProducts(): LargeCase[] {
   const [M, N] = [130, 136];
   return (['f32', 'bf16'] as const).flatMap((compute) => [
     lora(compute, [M, N, 144]),
+    deepLora(compute, [M, N, 264], 16),
     ...[144, 264].flatMap((K) => [linear(compute, [M, N, K]), gradInput(compute, [M, N, K])]),
   ]);
 }
@@ -105,20 +109,33 @@ export function tileEdges(): LargeCase[] {
     return [
       ...[...whole, ...cut].flatMap((sizes) => [linear, linearBias, gradInput].map((make) => make(compute, sizes))),
       ...whole.map((sizes) => lora(compute, sizes)),
+      ...cut.map((sizes, i) => deepLora(compute, sizes, [3, 8, 33, 70][i])),
     ];
   });
   return [...matmuls, ...linears];
 }
 
-/** `packetEnds`, in all rows that a thread has, with operands in whole packets. */
+/**
+ * `packetEnds`, in all rows that a thread has, with operands in whole packets; adapters of every rank of up to eight, with rows and
+ * columns in both packets of theirs that a thread moves.
+ */
 export function columnEnds(): LargeCase[] {
-  return packetEnds.flatMap((N) => [linear, lora].map((make) => make('bf16', [64, N, 8])));
+  return packetEnds.flatMap((N, i) => [linear('bf16', [64, N, 8]), lora('bf16', [72, 64 + N, 1 + (i % 8)])]);
 }
 
-/** Every number of rows that a weight is multiplied with as it is stored, of every type, with a bias and without. */
+/** Whole tiles and no others, more than the eight rows of them that blocks go down before they go right. */
+export function wholeTiles(): LargeCase[] {
+  return [lora('bf16', [9 * 128, 2 * 128, 8])];
+}
+
+/**
+ * Every number of rows that a weight is multiplied with as it is stored, of every type, with a bias and without, and with an
+ * adapter.
+ */
 export function fewRows(): LargeCase[] {
   const rows = [1, 2, 3, 4, 5, 6, 7, 8];
-  return (['f32', 'bf16'] as const).flatMap((compute) =>
+  const adapted = rows.map((M) => deepLora('bf16', [M, 70, 16], M));
+  const plain = (['f32', 'bf16'] as const).flatMap((compute) =>
     weightDTypes.flatMap((dtype) =>
       rows.flatMap((M) =>
         flags.map((bias) => {
@@ -135,4 +152,5 @@ export function fewRows(): LargeCase[] {
       ),
     ),
   );
+  return [...plain, ...adapted];
 }
