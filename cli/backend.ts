@@ -107,11 +107,12 @@ export async function openCuda(device: 'cuda' | `cuda:${number}` | 'cuda-sim'): 
 /** @param noCuda why `auto` did not take CUDA */
 async function wasm(options: WasmOptions, noCuda?: string): Promise<Opened> {
   const backend = await createWasmBackend({ ...options, revectorize: true });
-  const { build, threads: running, threadsReason, revectorize, revectorizeReason, products } = backend.info;
+  const { build, threads: running, threadsReason, products, ...found } = backend.info;
+  const wide = found.revectorize && (products === 'f32' || found.revectorizeInt16);
   const parts = [
     build === 'relaxed' ? 'relaxed SIMD' : '128-bit SIMD without FMA',
     `${running} thread${running === 1 ? '' : 's'}${threadsReason ? ` (${threadsReason})` : ''}`,
-    `revectorizer ${revectorize ? 'on' : `off (${revectorizeReason})`}`,
+    `revectorizer ${wide ? 'on' : `${found.revectorize ? 'on in f32 only' : 'off'} (${found.revectorizeReason})`}`,
     ...(products === 'int16' ? ['products in int16'] : []),
   ];
   return {
