@@ -5,6 +5,8 @@ export interface Gpu {
   readonly name: string;
   /** What the driver calls it. */
   readonly driverName: RegExp;
+  /** The sm_ that ptxas compiles for. */
+  readonly architecture: number;
   readonly multiprocessors: number;
   readonly hertz: number;
   /** Dense bf16 with f32 sums through mma.sync, and f32 through fma; FLOP/s. */
@@ -20,6 +22,7 @@ export interface Gpu {
 const h100: Gpu = {
   name: 'H100 SXM',
   driverName: /H100 80GB HBM3/,
+  architecture: 90,
   multiprocessors: 132,
   hertz: 1.83e9,
   // 989 TFLOP/s need wgmma; mma.sync reaches 63% of that (Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU
@@ -35,6 +38,7 @@ export const gpus: readonly Gpu[] = [
   {
     name: 'A100 80GB',
     driverName: /A100.*80GB/,
+    architecture: 80,
     multiprocessors: 108,
     hertz: 1.41e9,
     tensor: 312e12,
@@ -46,6 +50,7 @@ export const gpus: readonly Gpu[] = [
   {
     name: 'RTX 4090',
     driverName: /RTX 4090$/,
+    architecture: 89,
     multiprocessors: 128,
     hertz: 2.52e9,
     tensor: 165.2e12,

@@ -61,6 +61,21 @@ function format(cell: Cell): string {
   return Math.abs(cell) >= 1000 ? Math.round(cell).toLocaleString('en-US') : cell.toPrecision(3);
 }
 
+/** The same for a page. */
+export function markdownTable(headings: readonly string[], rows: readonly (readonly Cell[])[]): string {
+  const text = (cell: Cell): string => {
+    if (cell === undefined || cell === '') return '–';
+    return typeof cell === 'number' ? significant(cell) : cell;
+  };
+  const line = (cells: readonly Cell[]): string => `| ${cells.map(text).join(' | ')} |`;
+  const rule = headings.map((_, k) => (rows.some((row) => typeof row[k] === 'number') ? '---:' : '---'));
+  return [line(headings), line(rule), ...rows.map(line)].join('\n');
+}
+
+/** Three digits that tell. */
+export const significant = (n: number): string =>
+  Math.abs(n) >= 100 ? Math.round(n).toLocaleString('en-US') : Number(n.toPrecision(3)).toString();
+
 export async function writeJson(file: string | undefined, value: unknown): Promise<void> {
   if (file === undefined) return;
   await writeFile(file, `${JSON.stringify(value, null, 2)}\n`);

@@ -1,24 +1,8 @@
 // bench/RESULTS.md, from the results of bench/peers.ts.
+import { type Cell, markdownTable, significant } from '../report.ts';
 import { fitQuadratic, median, type Spread, spread, sum } from '../statistics.ts';
 import { comparisonNames, comparisons, engines, type Pairs, type ProductRates, type Results } from './results.ts';
 import { bars, byShape, holds, reviewsPerSecond, shapeName, speedRatio, threadsOf } from './summary.ts';
-
-type Cell = string | number | undefined;
-
-const text = (cell: Cell): string => {
-  if (cell === undefined || cell === '') return '–';
-  return typeof cell === 'number' ? significant(cell) : cell;
-};
-
-/** Three digits that tell. */
-const significant = (n: number): string =>
-  Math.abs(n) >= 100 ? Math.round(n).toLocaleString('en-US') : Number(n.toPrecision(3)).toString();
-
-function table(headings: readonly string[], rows: readonly (readonly Cell[])[]): string {
-  const line = (cells: readonly Cell[]): string => `| ${cells.map(text).join(' | ')} |`;
-  const rule = headings.map((_, k) => (rows.some((row) => typeof row[k] === 'number') ? '---:' : '---'));
-  return [line(headings), line(rule), ...rows.map(line)].join('\n');
-}
 
 const times = (n: number): string => `${n.toFixed(2)}×`;
 const range = ({ min, max }: Spread): string => `${times(min)} – ${times(max)}`;
@@ -32,7 +16,7 @@ function barTable(results: Results): string {
     const among = over === 'one run' ? 'one run' : `${range(measured)} (${over})`;
     return [measure, bound(least), bound(aim), `**${times(measured.median)}**`, among, holds(bar) ? 'yes' : 'NO'];
   });
-  return table(['measure', 'at least', 'aim', 'median', 'min – max', 'holds'], rows);
+  return markdownTable(['measure', 'at least', 'aim', 'median', 'min – max', 'holds'], rows);
 }
 
 function origins(results: Results): string {
@@ -49,7 +33,7 @@ function origins(results: Results): string {
   return [
     ...[...new Set(machines)].map((m) => `- ${m}`),
     '',
-    table(['part', 'measured (UTC)', 'sources', 'load before', 'command'], rows),
+    markdownTable(['part', 'measured (UTC)', 'sources', 'load before', 'command'], rows),
   ].join('\n');
 }
 
@@ -69,7 +53,7 @@ function productTable(
       }),
     ]),
   );
-  return table(['threads', 'M×N×K', ...columns], rows);
+  return markdownTable(['threads', 'M×N×K', ...columns], rows);
 }
 
 const perReview = (turn: { computed: number; reviews: number }): number => turn.computed / turn.reviews;
@@ -97,7 +81,7 @@ function pairSection(title: string, part: Pairs, sides: [string, string]): strin
     '',
     `${pairs.length} pair${pairs.length > 1 ? 's' : ''} of ${steps} × ${batch} reviews, at most ${part.maxLength} tokens of a review.`,
     '',
-    table(
+    markdownTable(
       ['side', 'with', 'reviews/s', 'min – max', 'tokens/s', 'tokens of all reviews', 'rows computed a review'],
       [
         row(sides[0], 'ours', ours.description, ours.tokens),
@@ -130,7 +114,7 @@ function memorySection({ processes }: NonNullable<Results['memory']>): string {
     '',
     'Each in a process of its own: two steps (or batches) of reviews of full length. MB = 10⁶ bytes.',
     '',
-    table(['job', 'side', 'type', 'most while loading, MB', 'most of all, MB'], rows),
+    markdownTable(['job', 'side', 'type', 'most while loading, MB', 'most of all, MB'], rows),
   ].join('\n');
 }
 
@@ -143,7 +127,7 @@ function lengthSection({ series }: NonNullable<Results['length']>): string {
   ];
   const [{ points }] = series;
   lines.push(
-    table(
+    markdownTable(
       ['tokens a review', ...points.map(({ length }) => `${length}`)],
       series.flatMap((s): Cell[][] => [
         [`batch ${s.batch}: seconds`, ...s.points.map((p) => p.seconds)],
