@@ -4,17 +4,19 @@
 //
 // Mutants of the products, attention, norms and losses are drawn with a fixed seed, kinds of mutation in turn; with --only, every
 // one whose key matches is taken instead. Each is judged by the cases that launch its entry, small ones first, until one fails.
-// Every result is appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already are not run again. Survivors are
-// explained in mutants/survivors.json, those that compute the same apart. Exit status 1 when fewer than 90% of the others are
-// caught.
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+// Every result is appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already of the same PTX are not run again.
+// Survivors are explained in mutants/survivors.json, those that compute the same apart. Exit status 1 when fewer than 90% of the
+// others are caught. Writes mutants/RESULTS.md, except with --only.
+import { createHash } from 'node:crypto';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createReferenceBackend } from '../../../engine/index.ts';
 import { Rng } from '../../../engine/random.ts';
 import { InvalidPtx } from '../../../kernels/cuda/runtime/src/index.ts';
 import { type Case, cases, changedBackend, thinned } from './mutants/cases.ts';
-import { keyOf, type Mutation, mutated, mutationsOf } from './mutants/mutations.ts';
+import { keyOf, mutated, mutationsOf } from './mutants/mutations.ts';
+import { type Mutant, percent, type Result, resultsPage, type Survivors, summarise } from './mutants/page.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -34,21 +36,15 @@ const subjects = {
   loss: ['loss', 'linearLoss'],
 };
 
-interface Mutant extends Mutation {
-  subject: string;
-  file: string;
-}
-interface Result extends Mutant {
-  /** What noticed it; null where nothing did. */
-  caught: string | null;
-  seconds: number;
-}
-
 const ptxOf = (file: string): string =>
   readFileSync(new URL(`../../../kernels/cuda/ptx/sm_80/${file}.ptx`, import.meta.url), 'utf8');
 
 const mutantsOf = (subject: keyof typeof subjects): Mutant[] =>
-  subjects[subject].flatMap((file) => mutationsOf(ptxOf(file)).map((m): Mutant => ({ ...m, subject, file })));
+  subjects[subject].flatMap((file) => {
+    const ptx = ptxOf(file);
+    const sha256 = createHash('sha256').update(ptx).digest('hex');
+    return mutationsOf(ptx).map((m): Mutant => ({ ...m, subject, file, sha256 }));
+  });
 const names = Object.keys(subjects) as (keyof typeof subjects)[];
 
 /** `count` different mutants: subjects and, within them, kinds in turn, then any instruction of any entry. */
@@ -118,11 +114,13 @@ async function checkSound(c: Case): Promise<void> {
   }
 }
 
+/** A result holds for the PTX that it was found with. */
+const doneKey = (m: Mutant): string => `${m.sha256} ${keyOf(m)}`;
 const done = new Map<string, Result>();
 if (existsSync(flags.out)) {
   for (const line of readFileSync(flags.out, 'utf8').split('\n').filter(Boolean)) {
     const result = JSON.parse(line) as Result;
-    done.set(keyOf(result), result);
+    done.set(doneKey(result), result);
   }
 }
 mkdirSync(dirname(flags.out), { recursive: true });
@@ -134,7 +132,7 @@ const mutants =
     : names.flatMap(mutantsOf).filter((m) => new RegExp(only).test(keyOf(m)));
 const results: Result[] = [];
 for (const [i, mutant] of mutants.entries()) {
-  let result = done.get(keyOf(mutant));
+  let result = done.get(doneKey(mutant));
   if (result === undefined) {
     const own = casesOf(mutant);
     const start = performance.now();
@@ -147,30 +145,18 @@ for (const [i, mutant] of mutants.entries()) {
     `${i + 1}/${mutants.length} ${result.caught === null ? 'SURVIVED' : 'caught'} ${result.seconds.toFixed(1)} s ${keyOf(mutant)}`,
   );
 }
-summarise(results);
 
-function summarise(results: readonly Result[]): void {
-  const { equivalent, unnoticed } = JSON.parse(
-    readFileSync(new URL('mutants/survivors.json', import.meta.url), 'utf8'),
-  ) as Record<'equivalent' | 'unnoticed', Record<string, string>>;
-  const isEquivalent = (r: Result): boolean => r.caught === null && keyOf(r) in equivalent;
-  const rows = names.map((subject) => {
-    const own = results.filter((r) => r.subject === subject);
-    const counts = {
-      mutants: own.length,
-      caught: own.filter((r) => r.caught !== null).length,
-      equivalent: own.filter(isEquivalent).length,
-    };
-    return [subject, { ...counts, survived: counts.mutants - counts.caught - counts.equivalent }] as const;
-  });
-  console.table(Object.fromEntries(rows));
-  for (const r of results.filter((r) => r.caught === null)) {
-    const key = keyOf(r);
-    console.log(`${isEquivalent(r) ? 'equivalent' : 'SURVIVED'} ${key} → ${r.after || 'nothing'}`);
-    console.log(`  ${equivalent[key] ?? unnoticed[key] ?? 'not explained yet'}`);
-  }
-  const relevant = results.filter((r) => !isEquivalent(r));
-  const rate = relevant.filter((r) => r.caught !== null).length / relevant.length;
-  console.log(`\n${(100 * rate).toFixed(1)}% of ${relevant.length} mutants that compute something else are caught`);
-  if (!(rate >= 0.9)) process.exitCode = 1;
+const survivors: Survivors = JSON.parse(readFileSync(new URL('mutants/survivors.json', import.meta.url), 'utf8'));
+const summary = summarise(results, survivors);
+console.table(Object.fromEntries(summary.bySubject));
+for (const { kind, key, after, explanation } of summary.survivors) {
+  console.log(`${kind} ${key} → ${after}\n  ${explanation}`);
+}
+const { drawn, equivalent } = summary.total;
+console.log(`\n${percent(summary.rate)}% of ${drawn - equivalent} mutants that compute something else are caught`);
+if (!(summary.rate >= 0.9)) process.exitCode = 1;
+if (only === undefined) {
+  const run = { seed: Number(flags.seed), count: Number(flags.count), runs: Number(flags.runs) };
+  const page = resultsPage(results, survivors, { ...run, date: new Date().toISOString().slice(0, 10) });
+  writeFileSync(new URL('mutants/RESULTS.md', import.meta.url), page);
 }
