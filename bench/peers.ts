@@ -100,17 +100,9 @@ const storeOf = (part: ComparisonName | 'scaling'): PairStore => ({
   onPair: (result) => save(part, result),
 });
 
-function compare(name: ComparisonName): Promise<void> {
-  const comparison = comparisons[name];
-  if (comparison.theirs === 'bfloat16' && !hasBf16) throw new Unavailable('this CPU lists no bf16 arithmetic');
-  return measurePairs(comparison, settings, storeOf(name));
-}
-const compared = Object.fromEntries(comparisonNames.map((name) => [name, () => compare(name)]));
-
-const parts: Record<PartName, () => Promise<void>> = {
+const parts: Record<Exclude<PartName, ComparisonName>, () => Promise<void>> = {
   gemm: async () => save('gemm', await measureGemm(settings)),
   weights: async () => save('weights', await measureWeights(settings)),
-  ...(compared as Record<ComparisonName, () => Promise<void>>),
   memory: async () => save('memory', await measureMemory(settings, hasBf16)),
   scaling: () => measureScaling(settings, storeOf('scaling')),
   length: async () => save('length', await measureLengths(settings)),
@@ -127,13 +119,30 @@ function printBars(results: Results): void {
   );
 }
 
+const isComparison = (name: string): name is ComparisonName => Object.hasOwn(comparisons, name);
+
+/** Comparisons of one job, which take their turns together. */
+function compare(names: readonly ComparisonName[]): Promise<void> {
+  const able = names.filter((name) => hasBf16 || comparisons[name].theirs !== 'bfloat16');
+  if (able.length === 0) throw new Unavailable('this CPU lists no bf16 arithmetic');
+  return measurePairs(
+    able.map((name) => ({ ...comparisons[name], ...storeOf(name) })),
+    settings,
+  );
+}
+
+/** Measures a part; all comparisons of a job that are asked for at the first of them. */
+function measure(name: string, names: readonly string[]): Promise<void> | undefined {
+  if (!isComparison(name)) return parts[name as keyof typeof parts]();
+  const together = names.filter(isComparison).filter((other) => comparisons[other].job === comparisons[name].job);
+  return together[0] === name ? compare(together) : undefined;
+}
+
 async function main(): Promise<void> {
-  const names = positionals.length > 0 ? positionals : [...Object.keys(parts), 'page'];
-  for (const name of names) {
-    if (name !== 'page' && !Object.hasOwn(parts, name)) {
-      throw new Error(`there is no part ${name}; there are ${Object.keys(parts).join(', ')}, page`);
-    }
-  }
+  const known = [...Object.keys(parts), ...comparisonNames];
+  const names = positionals.length > 0 ? positionals : [...known, 'page'];
+  const unknown = names.find((name) => name !== 'page' && !known.includes(name));
+  if (unknown !== undefined) throw new Error(`there is no part ${unknown}; there are ${known.join(', ')}, page`);
   printMachine(machine());
   for (const name of names) {
     if (name === 'page') {
@@ -144,7 +153,7 @@ async function main(): Promise<void> {
       continue;
     }
     try {
-      await parts[name as PartName]();
+      await measure(name, names);
       console.log(`${name}: written to ${flags.json}`);
     } catch (error) {
       if (!(error instanceof Unavailable)) throw error;

@@ -34,42 +34,69 @@ export interface PairStore {
   onPair(result: Pairs): Promise<void>;
 }
 
+interface Side {
+  child: Child;
+  threads: number;
+}
+
+/** Two sides that are compared, by their names. */
+interface Match extends PairStore {
+  ours: string;
+  theirs: string;
+}
+
 /**
- * Both sides do the same reviews in turns: after a step each to warm up, `pairs` times ours then theirs.
- * @throws when the first losses say that the sides do not compute the same, or earlier pairs had other settings
+ * All sides do the same reviews in turns: after a step each to warm up, `pairs` rounds of one turn each. The text around a review
+ * goes from the first side, which is ours, to the others.
+ * @throws when the first losses say that sides do not compute the same, or earlier pairs had other settings
  */
 async function takeTurns(
   title: string,
   settings: Settings,
   job: Job,
-  [ours, theirs, theirThreads]: [Child, Child, number],
-  { earlier, onPair }: PairStore,
+  sides: ReadonlyMap<string, Side>,
+  matches: readonly Match[],
 ): Promise<void> {
   const { pairs, steps, batch, maxLength, threads } = settings;
-  const done = earlier?.pairs ?? [];
-  const reviews = await readReviews(settings, done.length * steps * batch, (1 + pairs * steps) * batch);
+  const done = Math.max(...matches.map(({ earlier }) => earlier?.pairs.length ?? 0));
+  const reviews = await readReviews(settings, done * steps * batch, (1 + pairs * steps) * batch);
   const request = loading(settings, job, reviews);
-  const { template, ...loaded } = await ours.ask<Loading>(request);
-  // The text around a review goes from our side to the other.
-  const theirLoaded = await theirs.ask<Loaded>({ ...request, threads: theirThreads, template });
-  for (const { tokens, description } of [loaded, theirLoaded])
-    console.error(`${title}: ${tokens} tokens, ${description}`);
-  const tokens = (now: Loaded, before?: { tokens: number }): number => now.tokens + (before?.tokens ?? 0);
-  const result: Pairs = {
-    ours: { description: loaded.description, tokens: tokens(loaded, earlier?.ours) },
-    theirs: { description: theirLoaded.description, tokens: tokens(theirLoaded, earlier?.theirs) },
-    ...{ batch, maxLength, steps, threads },
-    pairs: [...done],
-  };
-  if (earlier) assertSameSettings(earlier, result);
-  compare(job, await run(ours, 1), await run(theirs, 1));
-  const progress = new Progress(title, 2 * pairs);
+  const loaded = new Map<string, Loaded>();
+  const first = new Map<string, Turn>();
+  let template: Template | undefined;
+  for (const [name, { child, threads }] of sides) {
+    const answer = await child.ask<Loading>({ ...request, threads, template });
+    template ??= answer.template;
+    console.error(`${title}: ${answer.tokens} tokens, ${answer.description}`);
+    loaded.set(name, answer);
+    first.set(name, await run(child, 1));
+  }
+  const results = matches.map(({ ours, theirs, earlier }): Pairs => {
+    const side = (name: string, before?: { tokens: number }) => {
+      const { description, tokens } = loaded.get(name) as Loaded;
+      return { description, tokens: tokens + (before?.tokens ?? 0) };
+    };
+    const result: Pairs = {
+      ours: side(ours, earlier?.ours),
+      theirs: side(theirs, earlier?.theirs),
+      ...{ batch, maxLength, steps, threads },
+      pairs: [...(earlier?.pairs ?? [])],
+    };
+    if (earlier) assertSameSettings(earlier, result);
+    compare(job, first.get(ours) as Turn, first.get(theirs) as Turn);
+    return result;
+  });
+  const progress = new Progress(title, sides.size * pairs);
   for (let i = 0; i < pairs; i++) {
-    progress.next(ours.name);
-    const a = await run(ours, steps);
-    progress.next(theirs.name);
-    result.pairs.push({ ours: a, theirs: await run(theirs, steps) });
-    await onPair(result);
+    const turns = new Map<string, Turn>();
+    for (const [name, { child }] of sides) {
+      progress.next(name);
+      turns.set(name, await run(child, steps));
+    }
+    for (const [m, { ours, theirs, onPair }] of matches.entries()) {
+      results[m].pairs.push({ ours: turns.get(ours) as Turn, theirs: turns.get(theirs) as Turn });
+      await onPair(results[m]);
+    }
   }
 }
 
@@ -88,22 +115,37 @@ function compare(job: Job, ours: Turn, theirs: Turn): void {
   }
 }
 
-/** Ours against transformers + peft. */
+/** Ours against transformers + peft in comparisons of one job: what several of them take part in has one turn a round. */
 export async function measurePairs(
-  { title, job, ...sides }: Comparison,
+  comparisons: readonly (Comparison & PairStore)[],
   settings: Settings,
-  store: PairStore,
 ): Promise<void> {
-  using theirs = transformers(settings, sides.theirs);
-  using ours = lorikeet(settings, sides.ours);
-  await takeTurns(title, settings, job, [ours, theirs, settings.threads], store);
+  using children = new DisposableStack();
+  const sides = new Map<string, Side>();
+  const add = (name: string, start: () => Child): string => {
+    if (!sides.has(name)) sides.set(name, { child: children.use(start()), threads: settings.threads });
+    return name;
+  };
+  const matches = comparisons.map(({ ours, theirs, ...store }): Match => {
+    return {
+      ...store,
+      ours: add(`lorikeet ${ours}`, () => lorikeet(settings, ours)),
+      theirs: add(`transformers ${theirs}`, () => transformers(settings, theirs)),
+    };
+  });
+  const [{ job, title }] = comparisons;
+  await takeTurns(title, settings, job, sides, matches);
 }
 
 /** A LoRA step with all threads against one with one thread. */
 export async function measureScaling(settings: Settings, store: PairStore): Promise<void> {
   using one = lorikeet(settings);
   using all = lorikeet(settings);
-  await takeTurns('scaling', settings, 'lora', [all, one, 1], store);
+  const sides = new Map([
+    ['all threads', { child: all, threads: settings.threads }],
+    ['one thread', { child: one, threads: 1 }],
+  ]);
+  await takeTurns('scaling', settings, 'lora', sides, [{ ours: 'all threads', theirs: 'one thread', ...store }]);
 }
 
 /** Reviews that surely have more tokens than are used: tokens have about four characters. */
