@@ -7,14 +7,15 @@
 // eval-int16-bf16, memory, scaling, length, or page; without any, all of them. Each puts what it found into the JSON file (default
 // runs/peers.json, which begins as a copy of bench/RESULTS.json) as soon as it has it, pair by pair, and leaves the other parts
 // there alone, so that they can be measured one by one when the machine is idle; with --more new pairs join those that the file
-// has of a part. `page` writes bench/RESULTS.md and RESULTS.json of all that the file holds. transformers + peft need a Python
-// with torch, transformers, peft and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of LORIKEET_DATA unless --data names
-// others.
+// has of a part. Comparisons of one job that are asked for together take their turns together. `page` writes bench/RESULTS.md
+// and RESULTS.json of all that the file holds, and what bench/peers/earlier.md says of parts that were not measured again.
+// transformers + peft need a Python with torch, transformers, peft and gguf, which LORIKEET_PYTHON names; reviews are IMDB's of
+// LORIKEET_DATA unless --data names others.
 //
 // onnxruntime and tfjs are installed by `gemm` when it first runs: they are 500 MB that nobody else needs, and so have a
 // package.json with a lock of their own in bench/peers/packages, out of reach of lorikeet's `npm ci`.
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -147,7 +148,8 @@ async function main(): Promise<void> {
   for (const name of names) {
     if (name === 'page') {
       const results = found();
-      await writeFile(beside('RESULTS.md'), resultsPage(results));
+      const earlier = readFileSync(beside('peers/earlier.md'), 'utf8');
+      await writeFile(beside('RESULTS.md'), resultsPage(results) + earlier);
       await saveResults(published, results);
       console.log('written to bench/RESULTS.md and RESULTS.json');
       continue;
