@@ -29,7 +29,7 @@ step('build of dist/', () => script('build'));
 step("dist/ on the system's Node", testDist);
 
 if (failures.length > 0) console.error(`\nFailed: ${failures.join(', ')}`);
-// Issue 4's bound. A line alone: a busy machine is no defect.
+// A line alone: a busy machine is no defect.
 console.log(`\nCUDA tests: ${cuda}, a worker's time summed`);
 console.log(`\n${sum.passed} passed, ${sum.failed} failed, ${sum.skipped} skipped`);
 process.exit(sum.failed === 0 ? 0 : 1);

@@ -18,6 +18,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, loadavg } from 'node:os';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { resolveModel } from '../models/pull/index.ts';
@@ -38,7 +39,12 @@ import { measureLengths, measureMemory, measurePairs, measureScaling, type PairS
 import { referencePath } from './referenceData.ts';
 import { machine, printMachine, printTable } from './report.ts';
 
-const { values: flags, positionals } = parseArgs({
+const {
+  values: flags,
+  positionals,
+  tokens,
+} = parseArgs({
+  tokens: true,
   allowPositionals: true,
   allowNegative: true,
   options: {
@@ -85,12 +91,19 @@ const [load] = loadavg();
 const published = beside('RESULTS.json');
 const found = (): Results => readResults(existsSync(flags.json) ? flags.json : published);
 
+/** The command as the page shows it: where its files lie is this machine's own. */
+const command = tokens.flatMap((token) => {
+  if (token.kind === 'positional') return [token.value];
+  if (token.kind !== 'option' || token.name === 'json') return [];
+  return [token.rawName, ...(token.value === undefined ? [] : [basename(token.value)])];
+});
+
 /** Puts a part into the file. */
 async function save<P extends PartName>(part: P, result: Omit<NonNullable<Results[P]>, 'origin'>): Promise<void> {
   const origin = {
     machine: machine(),
     commit: commit(),
-    command: ['npm run bench:peers --', ...process.argv.slice(2)].join(' '),
+    command: ['npm run bench:peers --', ...command].join(' '),
     load,
   };
   await saveResults(flags.json, { ...found(), [part]: { ...result, origin } });
