@@ -61,7 +61,8 @@ export class Classification {
  */
 function withShared(examples: readonly Example[]): Example[] {
   const shared: number[] = [];
-  const most = examples.length > 1 ? Math.min(...examples.map(({ prompt }) => prompt.length)) - 1 : 0;
+  const shortest = examples.reduce((least, { prompt }) => Math.min(least, prompt.length), Infinity);
+  const most = examples.length > 1 ? shortest - 1 : 0;
   for (let i = 0; i < most; i++) {
     const token = examples[0].prompt[i];
     if (!examples.every(({ prompt }) => prompt[i] === token)) break;
