@@ -13,11 +13,10 @@ export const figureNames = [
 export type Figures = Readonly<Record<(typeof figureNames)[number], number | undefined>>;
 type Bars = Partial<Figures>;
 
-const every: Bars = { 'spilled bytes': 0 };
-const tensorCores: Bars = { ...every, 'wavefronts above ideal': 0 };
+const every: Bars = { 'spilled bytes': 0, 'wavefronts above ideal': 0 };
 /** A reference bf16 GEMM of 128×128×32 tiles at K = 256; 24/1024 is 0.0234. */
 const gemm: Bars = {
-  ...tensorCores,
+  ...every,
   registers: 122,
   'shared bytes': 48 * 1024,
   'mma : ldmatrix': 32 / 12,
@@ -40,7 +39,7 @@ export interface Judged {
 
 /** An entry's figures that have a bar. */
 export function judge(entry: string, figures: Figures): Judged[] {
-  const own = bars[entry] ?? (figures['mma : ldmatrix'] === undefined ? every : tensorCores);
+  const own = bars[entry] ?? every;
   return Object.entries(own).map(([figure, bar]) => {
     // What is missing does not hold.
     const value = figures[figure as keyof Figures] ?? Number.NaN;

@@ -47,10 +47,11 @@ template <bool kInRows, class Source> struct Operand {
   i32 first;
   Four fetched[2];
 
-  /// (k, position in the tile) of a thread's i-th four.
+  /// (k, position in the tile) of a thread's i-th four. With `kInRows` a warp has two of k in each of sixteen rows: in shared
+  /// memory those are sixteen banks apart, and its 32 numbers go to as many banks.
   INLINE static int2 place(int i) {
-    int four = threadIdx.x + i * PlainTile::THREADS;
-    return kInRows ? int2{four % 4 * 4, four / 4} : int2{four / 16, four % 16 * 4};
+    int thread = threadIdx.x;
+    return kInRows ? int2{(thread % 2 + i * 2) * 4, thread / 2} : int2{thread / 16 + i * 8, thread % 16 * 4};
   }
   INLINE void fetch(i32 k) {
 #pragma unroll
