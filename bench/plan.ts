@@ -10,7 +10,14 @@ import type { LlamaConfig } from '../models/config.ts';
 import type { AdapterSettings } from '../peft/adapterConfig.ts';
 import type { Example } from '../peft/examples.ts';
 import { defaultLora } from '../peft/lora.ts';
-import { MemoryError, type MemoryParts, type Planned, planTraining, totalBytes } from '../peft/plan.ts';
+import {
+  MemoryError,
+  type MemoryParts,
+  type Planned,
+  planTraining,
+  type TrainingPlan,
+  totalBytes,
+} from '../peft/plan.ts';
 
 const llama2 = (hidden: number, intermediate: number, layers: number, heads: number, kvHeads = heads): LlamaConfig => ({
   ...{ vocabSize: 32000, hiddenSize: hidden, intermediateSize: intermediate, numHiddenLayers: layers },
@@ -32,12 +39,23 @@ const methods: Record<string, AdapterSettings> = {
 const cards = [16, 24, 40, 80];
 /** Driver, context and modules. */
 const TAKEN_BYTES = 2 ** 29;
-const [BATCH, SHARED, PROMPT, ANSWER] = [8, 48, 206, 2];
+/** Tokens of every example: what all share, and the answer. */
+const [SHARED, ANSWER] = [48, 2];
 
-const examples = Array.from({ length: BATCH }, (_, index): Example => {
-  const tokens = (n: number): number[] => new Array<number>(n).fill(1);
-  return { index, shared: tokens(SHARED), prompt: tokens(PROMPT), answer: tokens(ANSWER), cut: false };
-});
+/** A step's examples, each of so many tokens. */
+interface Batch {
+  readonly count: number;
+  readonly length: number;
+}
+const short: Batch = { count: 8, length: 256 };
+const longer: readonly Batch[] = [1024, 2048].map((length) => ({ count: 4, length }));
+
+const examplesOf = ({ count, length }: Batch): Example[] =>
+  Array.from({ length: count }, (_, index) => {
+    const tokens = (n: number): number[] => new Array<number>(n).fill(1);
+    const prompt = tokens(length - SHARED - ANSWER);
+    return { index, shared: tokens(SHARED), prompt, answer: tokens(ANSWER), cut: false };
+  });
 
 function plannedOf(config: LlamaConfig, stored: WeightDType, adapter: AdapterSettings, device: MemoryModel): Planned {
   const tensors = new Map(
@@ -46,12 +64,11 @@ function plannedOf(config: LlamaConfig, stored: WeightDType, adapter: AdapterSet
   return { checkpoint: { config, tensors }, adapter, dtype: 'bf16', device };
 }
 
-const options = { batchSize: BATCH, microBatch: 'auto', recompute: false, sharePrefix: true } as const;
-
 /** How a step is computed on a device of so many bytes; undefined where none fits. */
-async function planFor(planned: Planned, capacity: number) {
+async function planFor(planned: Planned, batch: Batch, capacity: number): Promise<TrainingPlan | undefined> {
+  const options = { batchSize: batch.count, microBatch: 'auto', recompute: false, sharePrefix: true } as const;
   try {
-    return await planTraining({ ...planned, device: { ...planned.device, capacity } }, examples, options);
+    return await planTraining({ ...planned, device: { ...planned.device, capacity } }, examplesOf(batch), options);
   } catch (error) {
     if (error instanceof MemoryError) return undefined;
     throw error;
@@ -64,41 +81,58 @@ const markdown = (rows: readonly (readonly string[])[]): string =>
     .map((row) => `| ${row.join(' | ')} |`)
     .join('\n');
 
+/** What a step takes with the whole batch at once, and how it is computed on each card. */
+async function figuresOf(planned: Planned, batch: Batch): Promise<{ parts: MemoryParts; fits: string[] }> {
+  const whole = await planFor(planned, batch, Number.POSITIVE_INFINITY);
+  if (!whole) throw new Error('a device of any size has too little memory');
+  const fits = [];
+  for (const card of cards) {
+    const plan = await planFor(planned, batch, card * 2 ** 30 - TAKEN_BYTES);
+    fits.push(plan ? `${plan.microBatch}${plan.recompute ? ', recomputed' : ''}` : '–');
+  }
+  return { parts: whole.parts, fits };
+}
+
 const backend = await createCudaBackend({ device: 'cuda-sim' });
 const parts: (keyof MemoryParts)[] = ['weights', 'adapter', 'activations', 'working', 'scratch', 'gaps'];
-const rows = [['model', 'stored as', 'method', ...parts, 'total', ...cards.map((card) => `${card} GB`)]];
+const names = ['model', 'stored as', 'method'];
+const onCards = cards.map((card) => `${card} GB`);
+const shortRows = [[...names, ...parts, 'total', ...onCards]];
+const longerRows = [[...names, ...longer.flatMap(({ length }) => [`total of ${length}`, ...onCards])]];
 for (const [model, config] of Object.entries(models)) {
   for (const [type, stored] of Object.entries(weights)) {
     for (const [method, adapter] of Object.entries(methods)) {
       const planned = plannedOf(config, stored, adapter, backend.memoryModel);
-      const whole = await planFor(planned, Number.POSITIVE_INFINITY);
-      if (!whole) throw new Error('a device of any size has too little memory');
-      const fits = [];
-      for (const card of cards) {
-        const plan = await planFor(planned, card * 2 ** 30 - TAKEN_BYTES);
-        fits.push(plan ? `${plan.microBatch}${plan.recompute ? ', recomputed' : ''}` : '–');
+      const name = [`LLaMA 2 ${model}`, type, method];
+      const { parts: own, fits } = await figuresOf(planned, short);
+      shortRows.push([...name, ...parts.map((part) => gib(own[part])), gib(totalBytes(own)), ...fits]);
+      const cells = [];
+      for (const batch of longer) {
+        const figures = await figuresOf(planned, batch);
+        cells.push(gib(totalBytes(figures.parts)), ...figures.fits);
       }
-      rows.push([
-        ...[`LLaMA 2 ${model}`, type, method],
-        ...parts.map((part) => gib(whole.parts[part])),
-        ...[gib(totalBytes(whole.parts)), ...fits],
-      ]);
-      console.log(rows.at(-1)?.join('  '));
+      longerRows.push([...name, ...cells]);
+      console.log([...(shortRows.at(-1) ?? []), ...cells].join('  '));
     }
   }
 }
 await backend.close();
 
-const length = SHARED + PROMPT + ANSWER;
 const page = `# Memory of LLaMA 2 on a GPU
 
 Written by \`npm run bench:plan\`. Computed by the planner that \`lorikeet train\` asks before it reads weights (\`peft/plan.ts\`), with the
-CUDA kernels' table and no GPU: no measurement. A step of ${BATCH} examples of ${length} tokens, ${SHARED} of which all share; activations in
-bf16; the adapter with its gradient and moments in f32. GiB of the parts at the step's worst moment with the whole batch at once.
+CUDA kernels' table and no GPU: no measurement. Of every example's tokens ${SHARED} are what all share; activations in bf16; the adapter
+with its gradient and moments in f32. GiB at the step's worst moment with the whole batch at once.
 
 Then, for cards of so many GiB less ${TAKEN_BYTES / 2 ** 30} for driver and modules, the micro-batch that the planner takes; *recomputed*: layers are
 computed again in the backward pass; –: refused.
 
-${markdown(rows)}
+## A step of ${short.count} examples of ${short.length} tokens
+
+${markdown(shortRows)}
+
+## A step of ${longer[0].count} examples of ${longer.map(({ length }) => length).join(' or ')} tokens
+
+${markdown(longerRows)}
 `;
 await writeFile(new URL('PLAN.md', import.meta.url), page);
