@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { families } from '../../kernels/cuda/kernels.ts';
 import { describeCuda } from '../support/cudaDevices.ts';
+import { operandsOf } from '../support/parity.ts';
 import { describeParity } from '../support/paritySuite.ts';
 
 const full = process.env.MODE === 'full';
@@ -29,7 +30,7 @@ for (const target of [75, 80] as const) {
         return backend();
       },
       computes: target >= 80 ? ['f32', 'bf16'] : ['f32'],
-      operands: target >= 80 ? 'f32' : 'f16',
+      operands: operandsOf(target),
       runs: full ? 60 : 8,
       seed: 1,
       shift: 1,

@@ -2,9 +2,7 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { type CudaBackend, createCudaBackend } from '../../engine/index.ts';
 import { CudaError, type Driver, openDriver, openSimulator } from '../../kernels/cuda/runtime/src/index.ts';
-
-/** Compute capability whose modules a device takes: 10 · major + minor. */
-type Target = 75 | 80;
+import type { Target } from '../../kernels/cuda/table.ts';
 
 interface CudaDevice {
   readonly name: string;

@@ -5,6 +5,7 @@ import { type Backend, backward, fromBytes, noGrad, parameter, type Tensor, tens
 import { type AnyOp, apply, combinations, type Spec } from '../../engine/op.ts';
 import { cast } from '../../engine/ops/quant.ts';
 import { size } from '../../engine/shape.ts';
+import type { Target } from '../../kernels/cuda/table.ts';
 import { differentiable, host } from './gradcheck.ts';
 
 /**
@@ -65,6 +66,9 @@ export interface ParityOptions {
   /** What operands of f32 products are rounded to before they are multiplied. */
   operands?: 'f32' | 'f16';
 }
+
+/** In modules of a target. */
+export const operandsOf = (target: Target): 'f32' | 'f16' => (target >= 80 ? 'f32' : 'f16');
 
 /** Kernels on mma.cuh's products; linear's of up to eight rows multiply what is stored. */
 const onTensorCores = (def: AnyOp, specs: Spec[], attrs: unknown, needs: boolean[]): boolean =>

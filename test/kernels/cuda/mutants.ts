@@ -1,12 +1,12 @@
 // `npm run mutants:ptx`: how many small defects of the shipped PTX the parity cases and the simulator's checks notice.
 //
-//   npm run mutants:ptx -- [--count 120] [--seed 1] [--only REGEX] [--runs 8] [--out FILE]
+//   npm run mutants:ptx -- [--count 240] [--seed 1] [--only REGEX] [--runs 8] [--out FILE]
 //
-// Mutants of the products, attention, norms and losses are drawn with a fixed seed, kinds of mutation in turn; with --only, every
-// one whose key matches is taken instead. Each is judged by the cases that launch its entry, small ones first, until one fails.
-// Every result is appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already of the same PTX are not run again.
-// Survivors are explained in mutants/survivors.json, those that compute the same apart. Exit status 1 when fewer than 90% of the
-// others are caught. Writes mutants/RESULTS.md, except with --only.
+// Mutants of the products, attention, norms and losses of both targets are drawn with a fixed seed, kinds of mutation in turn; with
+// --only, every one whose key matches is taken instead. Each is judged by the cases that launch its entry, small ones first, until
+// one fails. Every result is appended to FILE (runs/mutants.jsonl) at once; mutants that it holds already of the same PTX are not
+// run again. Survivors are explained in mutants/survivors.json, those that compute the same apart. Exit status 1 when fewer than 90%
+// of a target's others are caught. Writes mutants/RESULTS.md, except with --only.
 import { createHash } from 'node:crypto';
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -14,13 +14,14 @@ import { parseArgs } from 'node:util';
 import { createReferenceBackend } from '../../../engine/index.ts';
 import { Rng } from '../../../engine/random.ts';
 import { InvalidPtx } from '../../../kernels/cuda/runtime/src/index.ts';
+import type { Target } from '../../../kernels/cuda/table.ts';
 import { type Case, cases, changedBackend, thinned } from './mutants/cases.ts';
 import { keyOf, mutated, mutationsOf } from './mutants/mutations.ts';
-import { type Mutant, percent, type Result, resultsPage, type Survivors, summarise } from './mutants/page.ts';
+import { type Mutant, type Result, rateOf, resultsPage, type Survivors, summarise } from './mutants/page.ts';
 
 const { values: flags } = parseArgs({
   options: {
-    count: { type: 'string', default: '120' },
+    count: { type: 'string', default: '240' },
     seed: { type: 'string', default: '1' },
     only: { type: 'string' },
     runs: { type: 'string', default: '8' },
@@ -28,35 +29,36 @@ const { values: flags } = parseArgs({
   },
 });
 
-/** Files whose mutants are drawn in turn. */
+/** Files whose mutants are drawn in turn, of each target. */
 const subjects = {
   products: ['linear', 'matmul'],
   attention: ['attention'],
   norm: ['norm'],
   loss: ['loss', 'linearLoss'],
 };
+const targets: readonly Target[] = [80, 75];
 
-const ptxOf = (file: string): string =>
-  readFileSync(new URL(`../../../kernels/cuda/ptx/sm_80/${file}.ptx`, import.meta.url), 'utf8');
+const ptxOf = (target: Target, file: string): string =>
+  readFileSync(new URL(`../../../kernels/cuda/ptx/sm_${target}/${file}.ptx`, import.meta.url), 'utf8');
 
-const mutantsOf = (subject: keyof typeof subjects): Mutant[] =>
+const mutantsOf = (target: Target, subject: keyof typeof subjects): Mutant[] =>
   subjects[subject].flatMap((file) => {
-    const ptx = ptxOf(file);
+    const ptx = ptxOf(target, file);
     const sha256 = createHash('sha256').update(ptx).digest('hex');
-    return mutationsOf(ptx).map((m): Mutant => ({ ...m, subject, file, sha256 }));
+    return mutationsOf(ptx).map((m): Mutant => ({ ...m, target, subject, file, sha256 }));
   });
-const names = Object.keys(subjects) as (keyof typeof subjects)[];
+/** Of each target's subjects. */
+const groups = targets.flatMap((target) =>
+  (Object.keys(subjects) as (keyof typeof subjects)[]).map((subject) => mutantsOf(target, subject)),
+);
 
-/** `count` different mutants: subjects and, within them, kinds in turn, then any instruction of any entry. */
+/** `count` different mutants: groups and, within them, kinds in turn, then any instruction of any entry. */
 function draw(count: number, seed: number): Mutant[] {
-  const pools = names.map((subject, i) => {
-    const all = mutantsOf(subject);
-    // A generator of its own: another build of one subject leaves the others' mutants as they are.
-    return {
-      kinds: [...new Set(all.map(({ kind }) => kind))].map((kind) => all.filter((m) => m.kind === kind)),
-      rng: new Rng(seed, i),
-    };
-  });
+  const pools = groups.map((all, i) => ({
+    kinds: [...new Set(all.map(({ kind }) => kind))].map((kind) => all.filter((m) => m.kind === kind)),
+    // A generator of its own: another build of one group leaves the others' mutants as they are.
+    rng: new Rng(seed, i),
+  }));
   const drawn = new Map<string, Mutant>();
   for (let i = 0; drawn.size < count && i < 100 * count; i++) {
     const { kinds, rng } = pools[i % pools.length];
@@ -73,15 +75,16 @@ const casesOfFile = new Map<string, readonly Case[]>();
 const sound = new Set<Case>();
 
 /** The cases that launch an entry, cheap ones first. */
-function casesOf({ file, entry }: Mutant): Case[] {
-  const all = casesOfFile.get(file) ?? cases(reference, file, Number(flags.runs));
-  casesOfFile.set(file, all);
+function casesOf({ target, file, entry }: Mutant): Case[] {
+  const key = `${target} ${file}`;
+  const all = casesOfFile.get(key) ?? cases(reference, file, target, Number(flags.runs));
+  casesOfFile.set(key, all);
   return thinned(all.filter(({ entries }) => entries.has(entry))).sort((a, b) => a.threads - b.threads);
 }
 
 /** What the first failing case says; null when all pass. */
 async function firstFailure(mutant: Mutant, own: readonly Case[]): Promise<string | null> {
-  const backend = await changedBackend((ptx, file, entry) =>
+  const backend = await changedBackend(mutant.target, (ptx, file, entry) =>
     mutated(ptx, entry, file === mutant.file && entry === mutant.entry ? mutant : undefined),
   );
   try {
@@ -90,7 +93,7 @@ async function firstFailure(mutant: Mutant, own: readonly Case[]): Promise<strin
         await c.run(backend);
       } catch (error) {
         if (error instanceof InvalidPtx) throw error;
-        await checkSound(c);
+        await checkSound(mutant.target, c);
         return `${(error as Error).message.split('\n')[0].slice(0, 160)} (${c.name})`;
       }
     }
@@ -101,9 +104,9 @@ async function firstFailure(mutant: Mutant, own: readonly Case[]): Promise<strin
 }
 
 /** @throws Error when the case fails without a mutation, so that it says nothing */
-async function checkSound(c: Case): Promise<void> {
+async function checkSound(target: Target, c: Case): Promise<void> {
   if (sound.has(c)) return;
-  const backend = await changedBackend((ptx, _, entry) => mutated(ptx, entry));
+  const backend = await changedBackend(target, (ptx, _, entry) => mutated(ptx, entry));
   try {
     await c.run(backend);
     sound.add(c);
@@ -129,7 +132,7 @@ const { only } = flags;
 const mutants =
   only === undefined
     ? draw(Number(flags.count), Number(flags.seed))
-    : names.flatMap(mutantsOf).filter((m) => new RegExp(only).test(keyOf(m)));
+    : groups.flat().filter((m) => new RegExp(only).test(keyOf(m)));
 const results: Result[] = [];
 for (const [i, mutant] of mutants.entries()) {
   let result = done.get(doneKey(mutant));
@@ -148,13 +151,11 @@ for (const [i, mutant] of mutants.entries()) {
 
 const survivors: Survivors = JSON.parse(readFileSync(new URL('mutants/survivors.json', import.meta.url), 'utf8'));
 const summary = summarise(results, survivors);
-console.table(Object.fromEntries(summary.bySubject));
+console.table(Object.fromEntries([...summary.bySubject, ...summary.byTarget]));
 for (const { kind, key, after, explanation } of summary.survivors) {
   console.log(`${kind} ${key} → ${after}\n  ${explanation}`);
 }
-const { drawn, equivalent } = summary.total;
-console.log(`\n${percent(summary.rate)}% of ${drawn - equivalent} mutants that compute something else are caught`);
-if (!(summary.rate >= 0.9)) process.exitCode = 1;
+if (![...summary.byTarget.values()].every((counts) => rateOf(counts) >= 0.9)) process.exitCode = 1;
 if (only === undefined) {
   const run = { seed: Number(flags.seed), count: Number(flags.count), runs: Number(flags.runs) };
   const page = resultsPage(results, survivors, { ...run, date: new Date().toISOString().slice(0, 10) });

@@ -83,7 +83,7 @@ export function attentionOverForests(): LargeCase[] {
     // Three and four columns a lane, and as many packets a thread.
     ...attentionCases('all rows', all, ['f32', 99, 1, 1]),
     ...attentionCases('all rows', all, ['bf16', 99, 1, 1]),
-    ...attentionCases('behind a cached prefix', behindPrefix, ['f32', 64, 1, 1]),
+    ...attentionCases('behind a cached prefix', behindPrefix, ['f32', 72, 1, 1]),
     ...attentionCases('behind a cached prefix', behindPrefix, ['bf16', 128, 1, 1]),
   ];
 }

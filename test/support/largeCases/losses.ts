@@ -12,7 +12,7 @@ function lossCase(
   { dtype = 'f32', change }: { dtype?: WeightDType; change?: (h: Float64Array, w: Float64Array) => void } = {},
 ): LargeCase {
   return {
-    name: `${name} of ${R} rows, ${V} tokens in ${dtype}, ${pairs.length / 2} targets in ${compute}`,
+    name: `${name} of ${R} rows, ${C} columns, ${V} tokens in ${dtype}, ${pairs.length / 2} targets in ${compute}`,
     def: opOf(name),
     compute,
     make: (gen) => {
@@ -32,9 +32,10 @@ export function largeLosses(): LargeCase[] {
   const chunks: [number, number, number] = [6, 8, 4096 + 70];
   // Both sides of the chunks' border, the last token, and one twice.
   const border = [0, 4095, 0, 4096, 1, chunks[2] - 1, 2, 5, 2, 5];
-  // A token for each row takes it all, in the first chunk or the second: e to a difference to another logit is infinite.
+  // A token for each row takes it all, in the first chunk or the second, of the first thread or the last of a warp: e to a difference
+  // to another logit is infinite.
   const sure = (h: Float64Array, w: Float64Array): void => {
-    for (const [row, token] of [4100, 0, 2000].entries()) {
+    for (const [row, token] of [4100, 0, 2015].entries()) {
       h[row * chunks[1] + row] = 64;
       w[token * chunks[1] + row] = 4;
     }
@@ -48,14 +49,18 @@ export function largeLosses(): LargeCase[] {
   });
   return [
     lossCase('linearLogProbs', chunks, border, 'f32'),
+    // Two and three tokens a thread.
+    lossCase('linearLogProbs', [3, 8, 700], [0, 699, 2, 300], 'f32'),
     sureCase('linearLogProbs', 'f32'),
     ...columnEnds(),
     ...(['f32', 'bf16'] as const).flatMap((compute) => [
       lossCase('linearCrossEntropy', chunks, border, compute),
       sureCase('linearCrossEntropy', compute),
       lossCase('linearCrossEntropy', [5, 8, 4096 + 3], [0, 4095, 4, 4098], compute),
+      lossCase('linearCrossEntropy', [3, 8, 700], [0, 699, 2, 300], compute),
       lossCase('linearCrossEntropy', [3, 1030, 40], [0, 3, 2, 39], compute),
       ...tiles(compute),
+      ...fewColumns(compute),
       lossCase('linearCrossEntropy', [3, 12, 9], many, compute),
       ...weightsOfTypes(compute),
       ...sureLogits(compute),
@@ -66,10 +71,10 @@ export function largeLosses(): LargeCase[] {
 
 /**
  * Every stored type of weight: four sums to add up, behind which there is nothing to be read, and a block's worth of targets that
- * are all of one row.
+ * are all of one row, among them a token that there is not, and behind them a row.
  */
 function weightsOfTypes(compute: 'f32' | 'bf16'): LargeCase[] {
-  const pairs = Array.from({ length: 256 }, (_, i) => [0, i % 64]).flat();
+  const pairs = Array.from({ length: 256 }, (_, i) => [0, (7 * i) % 65]).flat();
   pairs.push(0, 63, 1, 3);
   return weightDTypes.map((dtype) => {
     const { block } = dtypes[dtype];
@@ -80,6 +85,14 @@ function weightsOfTypes(compute: 'f32' | 'bf16'): LargeCase[] {
 /** Pairs of every row with every token. */
 const everyLogit = (R: number, V: number): number[] =>
   Array.from({ length: R * V }, (_, i) => [Math.floor(i / V), i % V]).flat();
+
+/** Columns that end everywhere in a tile's first step along k. */
+const fewColumns = (compute: 'f32' | 'bf16'): LargeCase[] =>
+  Array.from({ length: 15 }, (_, i) => i + 1).flatMap((C) =>
+    ['linearLogProbs', 'linearCrossEntropy'].map((name) =>
+      lossCase(name, [3, C, 5], [0, 4, 2, 1], compute, { dtype: compute }),
+    ),
+  );
 
 /** More than a tile of each product, in whole packets and not: every logit is seen, and every row has a gradient. */
 function tiles(compute: 'f32' | 'bf16'): LargeCase[] {

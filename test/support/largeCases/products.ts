@@ -1,5 +1,8 @@
 import { type DType, dtypes, weightDTypes } from '../../../engine/dtype.ts';
 import type { Gen, Shape, Tensor } from '../../../engine/index.ts';
+import { tileOf } from '../../../kernels/cuda/gemm.ts';
+import type { Target } from '../../../kernels/cuda/table.ts';
+import { host } from '../gradcheck.ts';
 import { type LargeCase, opOf, packetEnds } from './case.ts';
 
 type Compute = LargeCase['compute'];
@@ -44,12 +47,12 @@ export function deepProducts(): LargeCase[] {
 }
 
 /**
- * Sizes whose edges fall on every part of a tile: rows on each of those that a thread has, four neighbours that lack one, two or
- * three, the end of K in each stage of the pipeline. `cut` are as deep as makes two parts of it and more, of which the last one
- * ends in the first of its steps or later.
+ * By the rows and columns of a tile, sizes whose edges fall on every part of it: rows on each of those that a thread has, four
+ * neighbours that lack one, two or three, the end of K in each stage of the pipeline. `cut` are as deep as makes two parts of it
+ * and more, of which the last one ends in the first of its steps or later.
  */
-const edges: Readonly<Record<Compute, Readonly<Record<'whole' | 'cut', readonly Sizes[]>>>> = {
-  f32: {
+const edges: Readonly<Record<number, Readonly<Record<'whole' | 'cut', readonly Sizes[]>>>> = {
+  64: {
     whole: [
       [7, 30, 45],
       [21, 61, 35],
@@ -67,12 +70,15 @@ const edges: Readonly<Record<Compute, Readonly<Record<'whole' | 'cut', readonly 
       [9, 7, 641],
     ],
   },
-  bf16: {
+  128: {
     whole: [
       [7, 30, 45],
       [21, 113, 70],
       [107, 35, 71],
       [123, 74, 96],
+      [105, 47, 34],
+      [34, 44, 43],
+      [86, 39, 99],
     ],
     cut: [
       [75, 67, 257],
@@ -85,27 +91,32 @@ const edges: Readonly<Record<Compute, Readonly<Record<'whole' | 'cut', readonly 
 
 const flags = [false, true];
 
+/** What a product of activations is stored as. */
+const matmulTypes: readonly [Compute, { to?: 'f32' }][] = [
+  ['f32', {}],
+  ['bf16', {}],
+  ['bf16', { to: 'f32' }],
+];
+
+/** A product of activations, either operand transposed. */
+const layouts = (compute: Compute, [M, N, K]: Sizes, to: { to?: 'f32' }): LargeCase[] =>
+  flags.flatMap((transA) =>
+    flags.map((transB) => {
+      const shapes: [Shape][] = [[transA ? [K, M] : [M, K]], [transB ? [N, K] : [K, N]]];
+      return product('matmul', compute, shapes, { transA, transB, ...to });
+    }),
+  );
+
 /** `edges` in every layout, with every way to store the result. */
-export function tileEdges(): LargeCase[] {
-  const types: [Compute, { to?: 'f32' }][] = [
-    ['f32', {}],
-    ['bf16', {}],
-    ['bf16', { to: 'f32' }],
-  ];
-  const matmuls = types.flatMap(([compute, to]) =>
-    flags.flatMap((transA) =>
-      flags.flatMap((transB) =>
-        Object.values(edges[compute])
-          .flat()
-          .map(([M, N, K]) => {
-            const shapes: [Shape][] = [[transA ? [K, M] : [M, K]], [transB ? [N, K] : [K, N]]];
-            return product('matmul', compute, shapes, { transA, transB, ...to });
-          }),
-      ),
-    ),
+export function tileEdges(target: Target): LargeCase[] {
+  const edgesOf = (compute: Compute) => edges[tileOf(compute, target).side];
+  const matmuls = matmulTypes.flatMap(([compute, to]) =>
+    Object.values(edgesOf(compute))
+      .flat()
+      .flatMap((sizes) => layouts(compute, sizes, to)),
   );
   const linears = (['f32', 'bf16'] as const).flatMap((compute) => {
-    const { whole, cut } = edges[compute];
+    const { whole, cut } = edgesOf(compute);
     return [
       ...[...whole, ...cut].flatMap((sizes) => [linear, linearBias, gradInput].map((make) => make(compute, sizes))),
       ...whole.map((sizes) => lora(compute, sizes)),
@@ -115,17 +126,71 @@ export function tileEdges(): LargeCase[] {
   return [...matmuls, ...linears];
 }
 
+/** What tensor cores compute. */
+const onTensorCores = (target: Target): Compute => (target >= 80 ? 'bf16' : 'f32');
+
 /**
- * `packetEnds`, in all rows that a thread has, with operands in whole packets; adapters of every rank of up to eight, with rows and
- * columns in both packets of theirs that a thread moves.
+ * `packetEnds` of every product, in all rows that a thread has, with operands in whole packets: in one go and, as partial sums, cut
+ * into two parts; adapters of every rank of up to eight, with rows and columns in both packets of theirs that a thread moves.
  */
-export function columnEnds(): LargeCase[] {
-  return packetEnds.flatMap((N, i) => [linear('bf16', [64, N, 8]), lora('bf16', [72, 64 + N, 1 + (i % 8)])]);
+export function columnEnds(target: Target): LargeCase[] {
+  const compute = onTensorCores(target);
+  const matmuls = matmulTypes.filter(([type]) => type === compute);
+  return packetEnds.flatMap((N, i) => [
+    ...[8, 256].flatMap((K) => [
+      linear(compute, [64, N, K]),
+      gradInput(compute, [64, N, K]),
+      ...matmuls.flatMap(([, to]) => layouts(compute, [64, N, K], to)),
+    ]),
+    lora(compute, [72, 64 + N, 1 + (i % 8)]),
+  ]);
 }
 
 /** Whole tiles and no others, more than the eight rows of them that blocks go down before they go right. */
-export function wholeTiles(): LargeCase[] {
-  return [lora('bf16', [9 * 128, 2 * 128, 8])];
+export function wholeTiles(target: Target): LargeCase[] {
+  return [lora(onTensorCores(target), [9 * 128, 2 * 128, 8])];
+}
+
+/**
+ * Left operands that sm_75 scales for f16, of every size: of two tiles along k, in the second of which numbers are larger or
+ * smaller, and with one number beyond all others that the last lane of the last warp has.
+ */
+export function scaledLefts(): LargeCase[] {
+  const tiles: [first: number, second: number][] = [
+    [1e-9, 1e-9],
+    [1, 16],
+    [1e-30, 1e-9],
+    [1e-9, 1e-14],
+    [1e-30, 1e9],
+    [1e36, 1e30],
+    [0, 1e-20],
+  ];
+  const sizes: Sizes = [128, 24, 40];
+  const products = [linear('f32', sizes), gradInput('f32', sizes), ...layouts('f32', sizes, {})];
+  const scaled = (c: LargeCase, name: string, factor: (m: number, k: number, transposed: boolean) => number) => ({
+    ...c,
+    name: `${c.name}, ${name}`,
+    make: (gen: Gen): [Tensor[], unknown] => {
+      const [inputs, attrs] = c.make(gen);
+      const [{ shape }] = inputs;
+      const transposed = (attrs as { transA?: boolean } | undefined)?.transA === true;
+      const left = host(inputs[0]);
+      for (const i of left.keys()) {
+        const at = [Math.floor(i / shape[1]), i % shape[1]];
+        const [m, k] = transposed ? at.reverse() : at;
+        left[i] *= factor(m, k, transposed);
+      }
+      return [inputs, attrs];
+    },
+  });
+  return products.flatMap((c) => [
+    ...tiles.map(([first, second]) =>
+      scaled(c, `scaled by ${first} and ${second}`, (_, k) => (k < 32 ? first : second)),
+    ),
+    scaled(c, 'one number large', (m, k, transposed) =>
+      (transposed ? m === 127 && k === 15 : m === 63 && k === 31) ? 1e4 : 1,
+    ),
+  ]);
 }
 
 /**
@@ -137,19 +202,17 @@ export function fewRows(): LargeCase[] {
   const adapted = rows.map((M) => deepLora('bf16', [M, 70, 16], M));
   const plain = (['f32', 'bf16'] as const).flatMap((compute) =>
     weightDTypes.flatMap((dtype) =>
-      rows.flatMap((M) =>
-        flags.map((bias) => {
-          const { block } = dtypes[dtype];
-          // More than a warp takes at a time; elements end one, two or three behind a packet of four. Of blocks it has 1024 at most,
-          // in four columns.
-          const K = block > 1 ? 1024 + block : 129 + (M % 3);
-          return product('linear', compute, [
-            [[M, K]],
-            [[5, K], dtype],
-            ...(bias ? [[[5], 'f32'] as [Shape, DType]] : []),
-          ]);
-        }),
-      ),
+      rows.flatMap((M) => {
+        const { block } = dtypes[dtype];
+        // Less than a warp takes at a time, and more; elements end one, two or three behind a packet of four. Of blocks a warp has
+        // 1024 elements at most, in four columns.
+        const depths = block > 1 ? [block, 1024 + block] : [5 + (M % 3), 129 + (M % 3)];
+        return depths.flatMap((K) =>
+          flags.map((bias) =>
+            product('linear', compute, [[[M, K]], [[5, K], dtype], ...(bias ? [[[5], 'f32'] as [Shape, DType]] : [])]),
+          ),
+        );
+      }),
     ),
   );
   return [...plain, ...adapted];

@@ -10,11 +10,11 @@ import { type AnyOp, combinations, type Launch, type Spec } from '../../../../en
 import { size } from '../../../../engine/shape.ts';
 import { families } from '../../../../kernels/cuda/kernels.ts';
 import { type Module, openSimulator } from '../../../../kernels/cuda/runtime/src/index.ts';
-import type { Family, Phase } from '../../../../kernels/cuda/table.ts';
+import { computeTypes, type Family, type Phase, type Target } from '../../../../kernels/cuda/table.ts';
 import { seededGen, stretched } from '../../../support/gen.ts';
 import { differentiable } from '../../../support/gradcheck.ts';
 import { type LargeCase, largeCases } from '../../../support/largeCases/index.ts';
-import { checkParity, parityCases } from '../../../support/parity.ts';
+import { checkParity, operandsOf, parityCases } from '../../../support/parity.ts';
 
 /** One parity case, and the entries that it launches. */
 export interface Case {
@@ -37,11 +37,10 @@ function launchesOf(def: AnyOp, specs: Spec[], attrs: unknown): Launch[] {
 }
 
 /** The phases of it that have work to do and are of these kernels. */
-const phasesOf = (kernels: Family, def: AnyOp, specs: Spec[], attrs: unknown, alignment: number): Phase[] =>
-  launchesOf(def, specs, attrs).flatMap(
+const phasesOf = (kernels: Family, launches: Launch[], target: Target, alignment: number): Phase[] =>
+  launches.flatMap(
     ({ kernel, ints = [], floats = [], work }) =>
-      kernels[kernel]?.phases({ ints, floats, work, target: 80 }, alignment).filter(({ grid }) => !grid.includes(0)) ??
-      [],
+      kernels[kernel]?.phases({ ints, floats, work, target }, alignment).filter(({ grid }) => !grid.includes(0)) ?? [],
   );
 
 /** Whether an op launches any of these kernels, be it with nothing to do: a sample may be empty. */
@@ -54,14 +53,15 @@ function launches(def: AnyOp, kernels: Family, reference: Backend): boolean {
 const specsOf = (inputs: readonly Tensor[]): Spec[] => inputs.map(({ shape, dtype }) => ({ shape, dtype }));
 
 /**
- * What launches kernels of a file: the derived suite's cases, `runs` for each op and combination of types, half of them at
- * four times the sizes (as `npm run test:cuda` has them), and those of test/support/largeCases/index.ts.
+ * What launches kernels of a file, compiled for a target: the derived suite's cases, `runs` for each op and combination of
+ * types, half of them at four times the sizes (as `npm run test:cuda` has them), and those of test/support/largeCases/index.ts.
  */
-export function cases(reference: Backend, file: string, runs: number): Case[] {
+export function cases(reference: Backend, file: string, target: Target, runs: number): Case[] {
   const launching = new Set(
     withBackend(reference, () => [...registry.values()].filter((def) => launches(def, families[file], reference))),
   );
-  const derived = parityCases(launching, ['f32', 'bf16']).flatMap(({ name, def, dtypes, compute }) =>
+  const computes = target >= 80 ? computeTypes : (['f32'] as const);
+  const derived = parityCases(launching, computes).flatMap(({ name, def, dtypes, compute }) =>
     Array.from({ length: runs }, (_, run) => ({
       name: `${name} ${run}`,
       def,
@@ -74,17 +74,18 @@ export function cases(reference: Backend, file: string, runs: number): Case[] {
       derived: true,
     })),
   );
-  const large = largeCases().flatMap((c) => [0, 1].map((shift) => ({ ...c, shift, derived: false })));
+  const large = largeCases(target).flatMap((c) => [0, 1].map((shift) => ({ ...c, shift, derived: false })));
   const ofFile = (c: LargeCase & { shift: number; derived: boolean }): Case[] => {
     using _ = scope();
     const { name, def, compute, make, shift, derived } = c;
     const [inputs, attrs] = make(seededGen(1, reference));
-    const phases = phasesOf(families[file], def, specsOf(inputs), attrs, shift > 0 ? 2 : 256);
+    const phases = phasesOf(families[file], launchesOf(def, specsOf(inputs), attrs), target, shift > 0 ? 2 : 256);
     if (phases.length === 0) return [];
+    const options = { compute, shift, operands: operandsOf(target) };
     const run = (backend: Backend): Promise<void> =>
       withBackend(reference, async () => {
         using _ = scope();
-        await checkParity(def, ...make(seededGen(1, reference)), backend, { compute, shift });
+        await checkParity(def, ...make(seededGen(1, reference)), backend, options);
       });
     const threads = phases.reduce((sum, { grid, block }) => sum + size([...grid, ...block]), 0);
     return [{ name, entries: new Set(phases.map(({ entry }) => entry)), threads, derived, run }];
@@ -105,9 +106,12 @@ export function thinned(all: readonly Case[]): Case[] {
 /** Loops that a mutation keeps from ending are cut off here; the kernels' own take far fewer steps. */
 const STEPS = 2 ** 22;
 
-/** The simulator, with the texts of modules passed through `change` for each entry that is launched, and compiled for it alone. */
-export async function changedBackend(change: (ptx: string, file: string, entry: string) => string) {
-  const device = openSimulator({ computeCapability: [8, 0], stepLimit: STEPS });
+/**
+ * The simulator for modules of a target, with their texts passed through `change` for each entry that is launched, and compiled
+ * for it alone.
+ */
+export async function changedBackend(target: Target, change: (ptx: string, file: string, entry: string) => string) {
+  const device = openSimulator({ computeCapability: [Math.floor(target / 10), target % 10], stepLimit: STEPS });
   const { loadModule } = device;
   device.loadModule = (ptx, name = '') => {
     const modules = new Map<string, Module>();

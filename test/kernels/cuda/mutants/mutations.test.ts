@@ -20,6 +20,7 @@ $L1:
 )
 {
 	fma.rn.f32 	%f3, %f1, %f2, %f3;
+	mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f4,%f5,%f6,%f7}, {%r4,%r5}, {%r6}, {%f4,%f5,%f6,%f7};
 	ret;
 }
 `;
@@ -37,6 +38,10 @@ test('every kind changes its instruction as its name says', () => {
     ['first', 11, 'copy wait loosened', 'cp.async.wait_group 2;'],
     ['first', 12, 'start of a sum', 'mov.f32 %f1, 0f3F800000;'],
     ['second', 18, 'sum dropped', 'mul.rn.f32 %f3, %f1, %f2;'],
+    [
+      ...['second', 19, 'matrices exchanged'],
+      'mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f4,%f5,%f6,%f7}, {%r5,%r4}, {%r6}, {%f4,%f5,%f6,%f7};',
+    ],
   ]);
 });
 
@@ -45,17 +50,18 @@ test('a mutant keeps its lines, and of other entries the parameters', () => {
   const lines = mutated(ptx, 'first', bound).split('\n');
   expect(lines).toHaveLength(ptx.split('\n').length);
   expect(lines[6].replace(/\s+/g, ' ')).toBe('setp.le.s32 %p2, %r1, 4;');
-  expect(lines.slice(15)).toEqual([')', '{', 'ret;', '', '}', '']);
+  expect(lines.slice(15)).toEqual([')', '{', 'ret;', '', '', '}', '']);
 });
 
 test('every survivor that is explained is a mutation of the PTX that ships', () => {
   const { equivalent, unnoticed } = JSON.parse(readFileSync(new URL('survivors.json', import.meta.url), 'utf8'));
   const explained = Object.keys({ ...equivalent, ...unnoticed });
   expect(explained.length).toBeGreaterThan(0);
-  const files = [...new Set(explained.map((key) => key.split(' ')[0]))];
-  const shipped = files.flatMap((file) => {
-    const ptx = readFileSync(new URL(`../../../../kernels/cuda/ptx/sm_80/${file}.ptx`, import.meta.url), 'utf8');
-    return mutationsOf(ptx).map((mutation) => keyOf({ ...mutation, file }));
+  const files = [...new Set(explained.map((key) => key.split(' ', 2).join('/')))];
+  const shipped = files.flatMap((path) => {
+    const ptx = readFileSync(new URL(`../../../../kernels/cuda/ptx/${path}.ptx`, import.meta.url), 'utf8');
+    const [, target, file] = /^sm_(\d+)\/(.*)$/.exec(path) ?? [];
+    return mutationsOf(ptx).map((mutation) => keyOf({ ...mutation, target: Number(target), file }));
   });
   const keys = new Set(shipped);
   expect(explained.filter((key) => !keys.has(key))).toEqual([]);

@@ -9,9 +9,15 @@ export interface Mutation {
   after: string;
 }
 
-/** What makes a mutation of a file the same in the next build: line numbers move. */
-export const keyOf = ({ file, entry, kind, before, line }: Mutation & { file: string }): string =>
-  `${file} ${entry} ${line} ${kind}: ${before}`;
+/** Which mutation it is, of a file that is built for a target. */
+export const keyOf = ({
+  target,
+  file,
+  entry,
+  kind,
+  before,
+  line,
+}: Mutation & { target: number; file: string }): string => `sm_${target} ${file} ${entry} ${line} ${kind}: ${before}`;
 
 /** What an instruction is without what a mutation changes about it; undefined where the kind does not apply. */
 type Change = (instruction: string, constants: ReadonlyMap<string, string>) => string | undefined;
@@ -55,7 +61,7 @@ const kinds: Readonly<Record<string, Change>> = {
   'selection swapped': replaced(/^(selp\.\w+\s+%\w+), ([^,]+), ([^,]+),/, '$1, $3, $2,'),
   'step off by one': replaced(/^(add\.s(?:32|64)\s+%\w+, %\w+, )(-?\d+);/, (head, n) => `${head}${Number(n) + 1};`),
   'sign of a difference': replaced(/^sub\.f32/, 'add.f32'),
-  'matrices exchanged': replaced(/^(mma\.sync.*?\}, *)\{([^,]+), ?([^,]+),/, (head, a, b) => `${head}{${b},${a},`),
+  'matrices exchanged': replaced(/^(mma\.sync.*?\}, *)\{([^,]+), ?([^,}]+)/, (head, a, b) => `${head}{${b},${a}`),
   'matrix not transposed': replaced(/^(ldmatrix.*?)\.trans/, '$1'),
 };
 

@@ -1,7 +1,9 @@
 // RESULTS.md, from the results of `npm run mutants:ptx`.
+import type { Target } from '../../../../kernels/cuda/table.ts';
 import { keyOf, type Mutation } from './mutations.ts';
 
 export interface Mutant extends Mutation {
+  target: Target;
   subject: string;
   file: string;
   /** sha256 of the file. */
@@ -23,13 +25,15 @@ interface Counts {
 }
 
 export interface Summary {
+  /** By `sm_80 products`, and by `sm_80`. */
   bySubject: Map<string, Counts>;
+  byTarget: Map<string, Counts>;
   /** Nothing noticed them. */
   survivors: { kind: 'equivalent' | 'unnoticed'; key: string; after: string; explanation: string }[];
-  /** Share of those that compute something else. */
-  rate: number;
-  total: Counts;
 }
+
+/** Caught, as a share of those that compute something else. */
+export const rateOf = ({ drawn, caught, equivalent }: Counts): number => caught / (drawn - equivalent);
 
 export function summarise(results: readonly Result[], { equivalent, unnoticed }: Survivors): Summary {
   const kindOf = (r: Result) => (r.caught !== null ? 'caught' : keyOf(r) in equivalent ? 'equivalent' : 'unnoticed');
@@ -45,17 +49,14 @@ export function summarise(results: readonly Result[], { equivalent, unnoticed }:
     const explanation = equivalent[key] ?? unnoticed[key] ?? 'not explained yet';
     return [{ kind, key, after: r.after || 'nothing', explanation } as const];
   });
-  const total = countsOf(results);
+  const countsBy = (nameOf: (r: Result) => string): Map<string, Counts> =>
+    new Map(
+      [...new Set(results.map(nameOf))].map((name) => [name, countsOf(results.filter((r) => nameOf(r) === name))]),
+    );
   return {
-    bySubject: new Map(
-      [...new Set(results.map((r) => r.subject))].map((subject) => [
-        subject,
-        countsOf(results.filter((r) => r.subject === subject)),
-      ]),
-    ),
+    bySubject: countsBy(({ target, subject }) => `sm_${target} ${subject}`),
+    byTarget: countsBy(({ target }) => `sm_${target}`),
     survivors,
-    rate: total.caught / (total.drawn - total.equivalent),
-    total,
   };
 }
 
@@ -70,11 +71,11 @@ export interface Run {
 }
 
 /** Percent, rounded down: 90.0 is at least 90. */
-export const percent = (rate: number): string => (Math.floor(1000 * rate) / 10).toFixed(1);
+const percent = (rate: number): string => (Math.floor(1000 * rate) / 10).toFixed(1);
 
 export function resultsPage(results: readonly Result[], survivors: Survivors, run: Run): string {
-  const { bySubject, survivors: survived, rate, total } = summarise(results, survivors);
-  const row = (name: string, c: Counts): string =>
+  const { bySubject, byTarget, survivors: survived } = summarise(results, survivors);
+  const row = ([name, c]: readonly [string, Counts]): string =>
     `| ${name} | ${c.drawn} | ${c.caught} | ${c.equivalent} | ${c.unnoticed} |`;
   const list = (kind: 'equivalent' | 'unnoticed'): string[] => {
     const own = survived.filter((s) => s.kind === kind);
@@ -83,17 +84,17 @@ export function resultsPage(results: readonly Result[], survivors: Survivors, ru
     );
     return own.length > 0 ? lines : ['None.'];
   };
-  const digests = [...new Set(results.map(({ file, sha256 }) => `${sha256}  ${file}.ptx`))];
+  const rates = [...byTarget].map(([name, c]) => `${percent(rateOf(c))}% of ${name}'s ${c.drawn - c.equivalent}`);
+  const digests = [...new Set(results.map(({ target, file, sha256 }) => `${sha256}  sm_${target}/${file}.ptx`))];
   return [
     '# Mutants of the shipped PTX',
     '',
     `Written by \`npm run mutants:ptx -- --count ${run.count} --seed ${run.seed} --runs ${run.runs}\` on ${run.date}. Of ${run.count} mutants asked for,`,
-    `${total.drawn} were drawn; **${percent(rate)}% of the ${total.drawn - total.equivalent} that compute something else were caught** (90% expected).`,
+    `${results.length} were drawn; **of those that compute something else ${rates.join(' and ')} were caught** (90% expected).`,
     '',
     '| kernels | drawn | caught | equivalent | unnoticed |',
     '| --- | ---: | ---: | ---: | ---: |',
-    ...[...bySubject].map(([subject, counts]) => row(subject, counts)),
-    row('all', total),
+    ...[...bySubject, ...byTarget].map(row),
     '',
     '## Unnoticed',
     '',
@@ -105,7 +106,7 @@ export function resultsPage(results: readonly Result[], survivors: Survivors, ru
     '',
     '## Mutated files',
     '',
-    'sha256 of those in kernels/cuda/ptx/sm_80: the results are of the PTX that ships where they are still the same.',
+    'sha256 of those in kernels/cuda/ptx: the results are of the PTX that ships where they are still the same.',
     '',
     '```',
     ...digests,
