@@ -40,7 +40,10 @@ for (const target of [75, 80] as const) {
         expect(launched).toContain('attention_bf16_mma128');
         expect(launched.filter((entry) => entry.endsWith('_carry'))).toHaveLength(
           shifts.length *
-            (2 * 2 + (2 * packetEnds.length + 4 * 2) + 1 + 2 * (3 * 2 + 2 + 2 * 2 + 1 + 15 * 2 + weightDTypes.length)),
+            (2 * 2 +
+              (2 * packetEnds.length + 4 * 2) +
+              1 +
+              2 * (3 * 2 + 2 + 2 * 2 + 1 + 1 + 15 * 2 + weightDTypes.length)),
         );
       },
     );

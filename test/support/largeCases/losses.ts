@@ -94,19 +94,26 @@ const fewColumns = (compute: 'f32' | 'bf16'): LargeCase[] =>
     ),
   );
 
-/** More than a tile of each product, in whole packets and not: every logit is seen, and every row has a gradient. */
+/**
+ * More than a tile of each product, in whole packets and not: every logit is seen, and every row has a gradient. Whole tiles
+ * and no others, as `wholeTiles` of products has them.
+ */
 function tiles(compute: 'f32' | 'bf16'): LargeCase[] {
   const sizes: [number, number, number][] = [
     [130, 136, 144],
     [130, 139, 141],
   ];
-  return sizes.flatMap(([R, C, V]) => {
-    const one = Array.from({ length: R }, (_, row) => [row, (7 * row) % V]).flat();
-    return [
-      lossCase('linearLogProbs', [R, C, V], everyLogit(R, V), compute, { dtype: compute }),
-      lossCase('linearCrossEntropy', [R, C, V], one, compute, { dtype: compute }),
-    ];
-  });
+  const one = ([R, , V]: [number, number, number]): number[] =>
+    Array.from({ length: R }, (_, row) => [row, (7 * row) % V]).flat();
+  const side = compute === 'f32' ? 64 : 128;
+  const whole: [number, number, number] = [9 * side, side, 2 * side];
+  return [
+    ...sizes.flatMap((of) => [
+      lossCase('linearLogProbs', of, everyLogit(of[0], of[2]), compute, { dtype: compute }),
+      lossCase('linearCrossEntropy', of, one(of), compute, { dtype: compute }),
+    ]),
+    lossCase('linearCrossEntropy', whole, one(whole), compute, { dtype: compute }),
+  ];
 }
 
 /**

@@ -143,17 +143,23 @@ export function columnEnds(target: Target): LargeCase[] {
       ...matmuls.flatMap(([, to]) => layouts(compute, [64, N, K], to)),
     ]),
     lora(compute, [72, 64 + N, 1 + (i % 8)]),
+    deepLora(compute, [64, N, 256], 8),
   ]);
 }
 
 /** Whole tiles and no others, more than the eight rows of them that blocks go down before they go right. */
 export function wholeTiles(target: Target): LargeCase[] {
-  return [lora(onTensorCores(target), [9 * 128, 2 * 128, 8])];
+  return matmulTypes.flatMap(([compute, to]) => {
+    const { side } = tileOf(compute, target);
+    const sizes: Sizes = [9 * side, 2 * side, 8];
+    const linears = to.to ? [] : [linear, gradInput, lora].map((make) => make(compute, sizes));
+    return [...linears, ...layouts(compute, sizes, to)];
+  });
 }
 
 /**
  * Left operands that sm_75 scales for f16, of every size: of two tiles along k, in the second of which numbers are larger or
- * smaller, and with one number beyond all others that the last lane of the last warp has.
+ * smaller, and with one number beyond all others, which is each of the 16 that the last thread has.
  */
 export function scaledLefts(): LargeCase[] {
   const tiles: [first: number, second: number][] = [
@@ -172,23 +178,31 @@ export function scaledLefts(): LargeCase[] {
     name: `${c.name}, ${name}`,
     make: (gen: Gen): [Tensor[], unknown] => {
       const [inputs, attrs] = c.make(gen);
-      const [{ shape }] = inputs;
-      const transposed = (attrs as { transA?: boolean } | undefined)?.transA === true;
+      const [rows, columns] = inputs[0].shape;
+      const transposed = rows === sizes[2];
       const left = host(inputs[0]);
       for (const i of left.keys()) {
-        const at = [Math.floor(i / shape[1]), i % shape[1]];
+        const at = [Math.floor(i / columns), i % columns];
         const [m, k] = transposed ? at.reverse() : at;
         left[i] *= factor(m, k, transposed);
       }
       return [inputs, attrs];
     },
   });
+  /** The i-th number of a tile's last thread, eight neighbours in each of two places. */
+  const lastThreads = (i: number, transposed: boolean): [m: number, k: number] => {
+    const [place, neighbour] = [Math.floor(i / 8), i % 8];
+    return transposed ? [120 + neighbour, place * 16 + 15] : [place * 64 + 63, 24 + neighbour];
+  };
   return products.flatMap((c) => [
     ...tiles.map(([first, second]) =>
       scaled(c, `scaled by ${first} and ${second}`, (_, k) => (k < 32 ? first : second)),
     ),
-    scaled(c, 'one number large', (m, k, transposed) =>
-      (transposed ? m === 127 && k === 15 : m === 63 && k === 31) ? 1e4 : 1,
+    ...Array.from({ length: 16 }, (_, i) =>
+      scaled(c, `number ${i} large`, (m, k, transposed) => {
+        const [largeM, largeK] = lastThreads(i, transposed);
+        return m === largeM && k === largeK ? 1e4 : 1;
+      }),
     ),
   ]);
 }
