@@ -399,6 +399,20 @@ describe('cp.async', () => {
       'missing-wait',
     );
   });
+  it.each([
+    ['full', 'add.s64 %d0, %d0, 8;', '', 'misaligned'],
+    ['partial', 'add.s64 %d0, %d0, 8; mov.u32 %r3, 6;', ', %r3', 'misaligned'],
+    ['full', 'add.s64 %d0, %d0, 512;', '', 'out-of-bounds'],
+    ['partial', 'add.s64 %d0, %d0, 512; mov.u32 %r3, 6;', ', %r3', 'out-of-bounds'],
+    ['far', 'mov.b64 %d0, 16; mov.u32 %r3, 6;', ', %r3', 'out-of-bounds'],
+  ])('a %s source that is nowhere or misaligned: %s', (_, moved, size, kind) => {
+    const bad = copy.replace('cp.async.cg', `${moved} cp.async.cg`).replace('[%d0], 16', `[%d0], 16${size}`);
+    expect(only(entry(1, `${bad} cp.async.wait_all; ret;`), [data()])).toContain(kind);
+  });
+  it('whose targets overlap: the second copy stores to bytes in flight', () => {
+    const same = copy.replace('add.s32 %r1, %r1, %r2;', 'mov.u32 %r1, %r2;');
+    expect(only(entry(1, `${same} cp.async.wait_all; ret;`), [data()])).toContain('missing-wait');
+  });
   it('must not write over what other warps still read', () => {
     const refill = (between: string) =>
       entry(

@@ -1,14 +1,16 @@
 import { expect, test } from 'vitest';
 import { Rng } from '../../../engine/random.ts';
-import { matrixShapes, mmaModule, placeFile } from '../../../kernels/cuda/runtime/src/sim/mma.ts';
+import { matrixShapes, mmaFunctions } from '../../../kernels/cuda/runtime/src/sim/mma.ts';
+import { places } from '../../../kernels/cuda/runtime/src/sim/places.ts';
+import { wasmModule } from '../../../kernels/cuda/runtime/src/sim/wasm.ts';
 
 test('multiply-adds of relaxed SIMD change no bit: products are exact', () => {
   const registers = 14;
   const [plain, relaxed] = [false, true].map((fused) => {
-    const memory = new WebAssembly.Memory({ initial: 1 });
-    const module = new WebAssembly.Module(mmaModule(fused));
+    const memory = new WebAssembly.Memory({ initial: Math.ceil((places.file + 4 * 32 * registers) / 65536) });
+    const module = new WebAssembly.Module(wasmModule(mmaFunctions(fused)));
     const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-    const file = new Int32Array(memory.buffer, placeFile, 32 * registers);
+    const file = new Int32Array(memory.buffer, places.file, 32 * registers);
     return { file, products: exports as Record<string, (...rows: number[]) => void> };
   });
   const random = new Rng(1);

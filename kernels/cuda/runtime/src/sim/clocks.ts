@@ -2,8 +2,10 @@ export const maxWarps = 32;
 const lastTime = 2 ** 20;
 
 // An access is remembered in one integer: time << 11 | flag << 10 | warp << 5 | lane.
-export const timeOf = (entry: number): number => entry >>> 11;
-export const warpOf = (entry: number): number => (entry >>> 5) & 31;
+export const timeShift = 11;
+export const warpShift = 5;
+export const timeOf = (entry: number): number => entry >>> timeShift;
+export const warpOf = (entry: number): number => (entry >>> warpShift) & 31;
 export const laneOf = (entry: number): number => entry & 31;
 /** Flag of a write: it was atomic. Flag of a read: several lanes of the warp read. */
 export const flag = 1024;
@@ -54,7 +56,7 @@ export class Clocks {
   }
 
   #rekey(warp: number): void {
-    this.key[warp] = (this.#time << 11) | (warp << 5);
+    this.key[warp] = (this.#time << timeShift) | (warp << warpShift);
   }
 
   /** `warps` meet at a barrier where `arrivals` have been: what each did before happened before what `warps` do after. */

@@ -1,5 +1,5 @@
 import { analyse } from './analysis.ts';
-import { type Terminator, toBlocks } from './controlFlow.ts';
+import { type Block, type Terminator, toBlocks } from './controlFlow.ts';
 import { inlineCalls } from './inline.ts';
 import { CollectiveEmitter, collectiveOf } from './instructions/collective.ts';
 import { laneInstructionOf } from './instructions/table.ts';
@@ -47,7 +47,7 @@ export function compileKernel(
     return number;
   };
 
-  const functions = blocks.map((block, index) => {
+  const bodies = blocks.map((block, index) => {
     const lines: string[] = [];
     if (checks.counters) lines.push(`COUNT[${2 * index}]++; COUNT[${2 * index + 1}] += popc(mask);`);
     if (block.collective !== undefined) {
@@ -72,8 +72,16 @@ export function compileKernel(
       laneInstructionOf(instruction)(e, instruction);
       e.end();
     }
-    lines.push(...e.finish(analysis.liveAfter[index]));
-    lines.push(...terminate(block.end, index + 1, layout, site));
+    return [...lines, ...e.finish(analysis.liveAfter[index])];
+  });
+  const joined = joinedBlocks(blocks, bodies);
+  const functions = blocks.map((_, index) => {
+    const lines: string[] = [];
+    let last = index;
+    if (!joined[index]) {
+      for (; joined[last + 1]; last++) lines.push('{', ...bodies[last], '}', `if (mask !== -1) return ${last + 1};`);
+    }
+    lines.push(...bodies[last], ...terminate(blocks[last].end, last + 1, layout, site));
     return `function block${index}(mask, base, w) {\n${lines.join('\n')}\n}`;
   });
   const classes = blocks.map((block) => {
@@ -88,6 +96,25 @@ export function compileKernel(
     return counts;
   });
   return { fn, layout, functions, sites, classes };
+}
+
+/** Statements that blocks are joined up to: V8 does not optimise functions beyond a certain size. */
+const longestFunction = 500;
+
+/**
+ * Which blocks a function that begins before them goes on with, if all lanes of the warp are here: those that nothing else
+ * leads to. A whole warp never waits in front of a collective instruction that all of its lanes execute.
+ */
+function joinedBlocks(blocks: readonly Block[], bodies: readonly string[][]): boolean[] {
+  const predecessors = blocks.map(() => 0);
+  for (const { successors } of blocks) for (const s of successors) predecessors[s]++;
+  let length = 0;
+  return blocks.map(({ collective }, index) => {
+    const follows = index > 0 && blocks[index - 1].end.kind === 'next' && predecessors[index] === 1;
+    const joins = follows && collective?.guard === undefined && length + bodies[index].length <= longestFunction;
+    length = bodies[index].length + (joins ? length : 0);
+    return joins;
+  });
 }
 
 function terminate(end: Terminator, next: number, layout: Layout, site: (i: Instruction) => number): string[] {

@@ -1,4 +1,5 @@
 import { OutOfMemory } from '../errors.ts';
+import type { LaneAddresses } from './laneAddresses.ts';
 import type { Reporter } from './report.ts';
 
 /** High words of generic addresses: which window an address lies in. */
@@ -11,14 +12,14 @@ export const globalBase = windows.GLOBAL * 2 ** 32;
 export const shadow = { written: 1, allocated: 2, inFlight: 4 } as const;
 export const WRITTEN = 0x01010101;
 
-/** Views of one buffer, from byte `start` on, as the types that instructions access. */
-export function views(buffer: ArrayBuffer, start = 0) {
+/** Views of a buffer, from byte `start` on, as the types that instructions access. */
+export function views(buffer: ArrayBuffer, start = 0, bytes = buffer.byteLength - start) {
   return {
-    bytes: new Uint8Array(buffer, start),
-    halves: new Uint16Array(buffer, start),
-    ints: new Int32Array(buffer, start),
-    floats: new Float32Array(buffer, start),
-    doubles: new Float64Array(buffer, start),
+    bytes: new Uint8Array(buffer, start, bytes),
+    halves: new Uint16Array(buffer, start, bytes / 2),
+    ints: new Int32Array(buffer, start, bytes / 4),
+    floats: new Float32Array(buffer, start, bytes / 4),
+    doubles: new Float64Array(buffer, start, bytes / 8),
   };
 }
 
@@ -128,12 +129,17 @@ export class DeviceMemory {
     return { kind: 'out-of-bounds', text: 'memory that belongs to no allocation' };
   }
 
-  /** Whether 16 bytes may be loaded from an address without more ado. */
-  holdsRow(lo: number, hi: number): boolean {
+  /** Mask of the lanes, of a warp's `lanes`, that may load 16 bytes from their address without more ado. */
+  holdsRows({ lows, highs }: LaneAddresses, lanes: number): number {
     const { ints } = this.shadow;
-    const x = lo >>> 2;
-    if (hi !== windows.GLOBAL || (lo & 15) !== 0) return false;
-    return (ints[x] & ints[x + 1] & ints[x + 2] & ints[x + 3]) === WRITTEN;
+    let held = 0;
+    for (let l = 0; l < 32; l++) {
+      const lo = lows[l];
+      if (((lanes >>> l) & 1) === 0 || highs[l] !== windows.GLOBAL || (lo & 15) !== 0) continue;
+      const x = lo >>> 2;
+      if ((ints[x] & ints[x + 1] & ints[x + 2] & ints[x + 3]) === WRITTEN) held |= 1 << l;
+    }
+    return held;
   }
 
   /**

@@ -2,6 +2,7 @@ import { LaunchError } from '../errors.ts';
 import type { AsyncCopies } from './asyncCopy.ts';
 import { atomicFunctions } from './atomicFunctions.ts';
 import * as bitFunctions from './bitFunctions.ts';
+import type { BlockMemory } from './blockMemory.ts';
 import { outcomes } from './compile.ts';
 import type { AccessCounter, Way } from './counters.ts';
 import { type DeviceMemory, views, WRITTEN, windows } from './deviceMemory.ts';
@@ -11,7 +12,6 @@ import * as int64 from './int64.ts';
 import { matrixLoader } from './ldmatrix.ts';
 import type { LocalMemory } from './localMemory.ts';
 import { halfAccumulators } from './matrix.ts';
-import type { RegisterFile } from './registerFile.ts';
 import type { Reporter } from './report.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { SharedMemory } from './sharedMemory.ts';
@@ -23,7 +23,7 @@ interface Parts {
   readonly shared: SharedMemory;
   readonly local: LocalMemory;
   readonly params: ReturnType<typeof views>;
-  readonly registers: RegisterFile;
+  readonly memory: BlockMemory;
   /** ntid, ctaid, nctaid, number of warps, dynamic and total shared bytes, clock. */
   readonly uniforms: Int32Array;
   readonly copies: AsyncCopies;
@@ -51,8 +51,8 @@ const shadows = (letter: string, arrays: Arrays) => ({
 
 /** Everything that generated code calls by name. */
 export function environment(parts: Parts): Record<string, unknown> {
-  const { checks, global, shared, local, params, registers, reporter, scheduler, counter, addresses, copies } = parts;
-  const file = registers.data;
+  const { checks, global, shared, local, params, memory, reporter, scheduler, counter, addresses, copies } = parts;
+  const { file } = memory;
   const transfer = views(new ArrayBuffer(8));
 
   const globalAccess =
@@ -173,7 +173,7 @@ export function environment(parts: Parts): Record<string, unknown> {
       shared.write(site, w, l, x, float.bitsOf(value), strong),
     sharedWriteNarrow: shared.writeNarrow.bind(shared),
     sharedAtomic: shared.atomic.bind(shared),
-    asyncCopy: copies.issue.bind(copies),
+    copyAsync: copies.issue.bind(copies),
     asyncCommit: copies.commit.bind(copies),
     asyncWait: (_site: number, w: number, lanes: number, allow: number) => copies.wait(w, lanes, allow),
     countGlobal: (site: number, lanes: number, bytes: number, way: Way) =>
@@ -198,8 +198,8 @@ export function environment(parts: Parts): Record<string, unknown> {
     },
     ...warpFunctions(file.ints, scheduler.wrongLane.bind(scheduler)),
     ...atomicFunctions(atomicPlace, float),
-    ...registers.products,
-    mmaHalf: halfAccumulators(registers),
-    loadMatrix: matrixLoader(file.ints, shared, checks, counter),
+    ...memory.functions,
+    mmaHalf: halfAccumulators(memory),
+    loadMatrix: matrixLoader(memory, shared, checks, counter),
   };
 }

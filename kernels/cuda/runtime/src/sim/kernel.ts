@@ -1,31 +1,30 @@
 import { LaunchError } from '../errors.ts';
 import type { DeviceAttributes, Dim3, Kernel } from '../runtime.ts';
 import { AsyncCopies } from './asyncCopy.ts';
+import { blockMemory } from './blockMemory.ts';
 import type { CompiledKernel } from './compile.ts';
 import { AccessCounter, type LaunchCounts } from './counters.ts';
 import { type DeviceMemory, views } from './deviceMemory.ts';
 import { environment } from './environment.ts';
 import type { Instrumentation } from './instrumentation.ts';
 import { LocalMemory } from './localMemory.ts';
-import { registerFile } from './registerFile.ts';
 import type { Reporter } from './report.ts';
 import type { Resource } from './resource.ts';
 import { type BlockFunction, Scheduler } from './scheduler.ts';
-import type { SharedMemory } from './sharedMemory.ts';
+import { SharedMemory } from './sharedMemory.ts';
 
 /** What the kernels of one simulated device share. */
 export interface Machine {
   readonly attributes: DeviceAttributes;
   readonly checks: Instrumentation;
   readonly global: DeviceMemory;
-  readonly shared: SharedMemory;
   readonly reporter: Reporter;
   readonly stepLimit: number;
 }
 
 const paramBytes = 4096;
 
-/** A kernel of a simulated device: compiled PTX, its register file and local memory. */
+/** A kernel of a simulated device: compiled PTX, and the memory that its blocks have for themselves. */
 export class SimulatedKernel implements Kernel {
   readonly name: string;
   readonly registers: number | undefined;
@@ -64,17 +63,18 @@ export class SimulatedKernel implements Kernel {
 
   // Made at the first launch.
   private prepare() {
-    const { checks, global, shared, reporter, stepLimit } = this.#machine;
+    const { checks, global, reporter, stepLimit } = this.#machine;
     const { layout, functions, sites } = this.#compiled;
     const warps = Math.ceil(this.maxThreads / 32);
-    const registers = registerFile(4 * layout.words * warps);
-    const file = registers.data;
+    const memory = blockMemory(4 * layout.words * warps);
+    const { file } = memory;
+    const shared = new SharedMemory(memory, reporter, checks.races);
     const params = views(new ArrayBuffer(paramBytes + 16));
     const uniforms = new Int32Array(16);
     const local = new LocalMemory(layout, warps * 32, reporter, checks.uninitialised);
-    const copies = new AsyncCopies(global, shared, reporter, checks);
-    const scheduler = new Scheduler(file.ints, reporter, shared.races.clocks, checks.sync, stepLimit);
     const counter = new AccessCounter();
+    const copies = new AsyncCopies(memory, global, shared, reporter, checks, counter);
+    const scheduler = new Scheduler(file.ints, reporter, memory.clocks, checks.sync, stepLimit);
     const addresses = new Int32Array(32 * sites.length);
     const blockCounts = new Float64Array(2 * functions.length);
     const names = {
@@ -83,7 +83,7 @@ export class SimulatedKernel implements Kernel {
       shared,
       local,
       params,
-      registers,
+      memory,
       uniforms,
       copies,
       scheduler,
@@ -95,12 +95,12 @@ export class SimulatedKernel implements Kernel {
     const env = environment(names);
     const source = `'use strict';\nconst { ${Object.keys(env).join(', ')} } = env;\n${functions.join('\n')}\nreturn [${functions.map((_, i) => `block${i}`).join(', ')}];`;
     const blocks = new Function('env', source)(env) as BlockFunction[];
-    return { file, params, uniforms, local, copies, scheduler, counter, blockCounts, blocks };
+    return { file, shared, params, uniforms, local, copies, scheduler, counter, blockCounts, blocks };
   }
 
   /** Runs the whole grid. Findings go to the machine's reporter. Throws LaunchError for a launch that a device would refuse. */
   run(grid: Dim3, block: Dim3, dynamicShared: number, args: Uint8Array): LaunchCounts | undefined {
-    const { attributes, checks, shared, reporter } = this.#machine;
+    const { attributes, checks, reporter } = this.#machine;
     const { layout, sites } = this.#compiled;
     const threads = block[0] * block[1] * block[2];
     const refuse = (message: string) => new LaunchError('CUDA_ERROR_INVALID_VALUE', `${this.name}: ${message}`);
@@ -120,7 +120,7 @@ export class SimulatedKernel implements Kernel {
       throw refuse(`${args.length} bytes of arguments, its parameters take ${layout.paramBytes}`);
 
     this.#prepared ??= this.prepare();
-    const { file, params, uniforms, local, copies, scheduler, counter, blockCounts, blocks } = this.#prepared;
+    const { file, shared, params, uniforms, local, copies, scheduler, counter, blockCounts, blocks } = this.#prepared;
     params.bytes.set(args);
     const warps = Math.ceil(threads / 32);
     uniforms.set([...block, 0, 0, 0, ...grid, warps, dynamicShared, this.sharedBytes + dynamicShared]);
@@ -152,10 +152,13 @@ export class SimulatedKernel implements Kernel {
           reporter.position.block = [x, y, z];
           shared.begin(ranges, warps, checks.uninitialised);
           local.begin(warps * 32);
-          copies.begin(warps);
+          copies.begin();
           for (const mask of masks) for (let w = 0; w < warps; w++) file.ints[w * words + mask] = 0;
-          scheduler.run(blocks, threads, words);
-          shared.end();
+          try {
+            scheduler.run(blocks, threads, words);
+          } finally {
+            shared.end();
+          }
         }
       }
     }

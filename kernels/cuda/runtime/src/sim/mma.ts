@@ -1,3 +1,4 @@
+import { places } from './places.ts';
 import * as w from './wasm.ts';
 
 export type MatrixType = 'bf16' | 'f16' | 'tf32';
@@ -19,14 +20,10 @@ export const matrixShapes: readonly MatrixShape[] = [
   { type: 'tf32', k: 4, a: 2, b: 1 },
 ];
 
-// Where the operands lie as f64 while they are multiplied: A with rows of (up to) 16, B with a row of 8 for each k, the sums by
-// register of C and lane. The register file follows.
+// Bytes from one row of the operands to the next while they are multiplied, as f64.
 const rowA = 16 * 8;
-const placeB = 16 * rowA;
 const rowB = 8 * 8;
 const rowSums = 32 * 8;
-export const placeSums = placeB + 16 * rowB;
-export const placeFile = placeSums + 4 * rowSums;
 
 const lowHalf = [0, 1, 2, 3, 4, 5, 6, 7];
 const highHalf = lowHalf.map((byte) => byte + 8);
@@ -61,7 +58,7 @@ function unpackA(type: MatrixType): w.WasmFunction {
   const [from, to, words, singles] = [0, 1, 2, 3];
   const body: number[] = [];
   for (let g = 0; g < 8; g++) {
-    body.push(...w.setLocal(words, w.load(w.local(from), placeFile + 16 * g)));
+    body.push(...w.setLocal(words, w.load(w.local(from), places.file + 16 * g)));
     for (const [i, element] of elements[type](w.local(words)).entries()) {
       const at = g * rowA + 32 * i;
       body.push(...w.setLocal(singles, element));
@@ -76,7 +73,7 @@ function unpackB(type: MatrixType): w.WasmFunction {
   const [from, to, words, singles, pair] = [0, 1, 2, 3, 4];
   const body: number[] = [];
   for (let g = 0; g < 8; g++) {
-    body.push(...w.setLocal(words, w.load(w.local(from), placeFile + 16 * g)));
+    body.push(...w.setLocal(words, w.load(w.local(from), places.file + 16 * g)));
     const vectors = elements[type](w.local(words));
     for (const [i, element] of vectors.entries()) {
       body.push(...w.setLocal(singles, element));
@@ -118,7 +115,7 @@ function widenSums(): w.WasmFunction {
   const [from, to, singles] = [0, 1, 2];
   const body: number[] = [];
   for (let lane = 0; lane < 32; lane += 4) {
-    body.push(...w.setLocal(singles, w.load(w.local(from), placeFile + 4 * lane)));
+    body.push(...w.setLocal(singles, w.load(w.local(from), places.file + 4 * lane)));
     body.push(...w.store(w.local(to), 8 * lane, w.promoteLow(w.local(singles))));
     body.push(...w.store(w.local(to), 8 * lane + 16, w.promoteLow(swapHalves(w.local(singles)))));
   }
@@ -135,13 +132,13 @@ function roundSums(): w.WasmFunction {
     // Every NaN becomes the canonical one.
     const isNumber = w.equalF32(w.local(singles), w.local(singles));
     const value = w.select(w.local(singles), w.splat32(0x7fffffff), isNumber);
-    body.push(...w.store(w.local(to), placeFile + 4 * lane, value));
+    body.push(...w.store(w.local(to), places.file + 4 * lane, value));
   }
   return { name: 'roundSums', params: 2, vectors: 1, body };
 }
 
 /**
- * WebAssembly that multiplies what the lanes of a warp hold in their registers. For each shape:
+ * Functions that multiply what the lanes of a warp hold in their registers. For each shape:
  * `product_<type>_<k>(a…, b…)` adds A·B to the sums, `mma_<type>_<k>(a…, b…, c…, d…)` is D = A·B + C with f32 accumulators;
  * their parameters are the rows of the registers in the file, in bytes. Products are exact, and summed in f64 in ascending k
  * onto the accumulator.
@@ -151,7 +148,7 @@ function roundSums(): w.WasmFunction {
  *
  * @param relaxed whether to use relaxed SIMD; results are the same
  */
-export function mmaModule(relaxed: boolean): Uint8Array<ArrayBuffer> {
+export function mmaFunctions(relaxed: boolean): w.WasmFunction[] {
   const functions: w.WasmFunction[] = [];
   const add = (fn: w.WasmFunction) => functions.push(fn) - 1;
   const widen = add(widenSums());
@@ -162,12 +159,12 @@ export function mmaModule(relaxed: boolean): Uint8Array<ArrayBuffer> {
     const operands = Array.from({ length: a + b }, (_, i) => w.local(i));
     const product = add({ name: `product_${type}_${k}`, params: a + b, vectors: 0, body: productOf(shape, operands) });
     const body: number[] = [];
-    for (let r = 0; r < 4; r++) body.push(...w.call(widen, w.local(a + b + r), w.i32(placeSums + r * rowSums)));
+    for (let r = 0; r < 4; r++) body.push(...w.call(widen, w.local(a + b + r), w.i32(places.sums + r * rowSums)));
     body.push(...w.call(product, ...operands));
-    for (let r = 0; r < 4; r++) body.push(...w.call(round, w.i32(placeSums + r * rowSums), w.local(a + b + 4 + r)));
+    for (let r = 0; r < 4; r++) body.push(...w.call(round, w.i32(places.sums + r * rowSums), w.local(a + b + 4 + r)));
     add({ name: `mma_${type}_${k}`, params: a + b + 8, vectors: 0, body });
   }
-  return w.wasmModule(functions);
+  return functions;
 
   function unpackersOf(type: MatrixType) {
     return { a: add(unpackA(type)), b: add(unpackB(type)) };
@@ -177,16 +174,16 @@ export function mmaModule(relaxed: boolean): Uint8Array<ArrayBuffer> {
     const body: number[] = [];
     for (const [i, register] of operands.entries()) {
       if (i < a) {
-        const to = 8 * (i & 1) * rowA + 8 * width(type) * (i >> 1);
+        const to = places.a + 8 * (i & 1) * rowA + 8 * width(type) * (i >> 1);
         body.push(...w.call(unpackers[type].a, register, w.i32(to)));
-      } else body.push(...w.call(unpackers[type].b, register, w.i32(placeB + width(type) * (i - a) * rowB)));
+      } else body.push(...w.call(unpackers[type].b, register, w.i32(places.b + width(type) * (i - a) * rowB)));
     }
     const tile = add(multiply(type, k, relaxed));
     for (let r = 0; r < 4; r++) {
       for (const row of [0, 4]) {
-        const fromA = (8 * (r >> 1) + row) * rowA;
-        const sums = placeSums + r * rowSums + 4 * row * 8;
-        body.push(...w.call(tile, w.i32(fromA), w.i32(placeB + 32 * (r & 1)), w.i32(sums)));
+        const fromA = places.a + (8 * (r >> 1) + row) * rowA;
+        const sums = places.sums + r * rowSums + 4 * row * 8;
+        body.push(...w.call(tile, w.i32(fromA), w.i32(places.b + 32 * (r & 1)), w.i32(sums)));
       }
     }
     return body;

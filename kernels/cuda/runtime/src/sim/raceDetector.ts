@@ -1,4 +1,5 @@
-import { Clocks, flag, laneOf, maxWarps, timeOf, warpOf } from './clocks.ts';
+import type { BlockMemory } from './blockMemory.ts';
+import { type Clocks, flag, laneOf, maxWarps, timeOf, timeShift, warpOf } from './clocks.ts';
 
 /** Takes a finding: site, warp, lane, byte offset in shared memory, what happened. */
 export type RaceListener = (site: number, w: number, lane: number, offset: number, message: string) => void;
@@ -10,7 +11,7 @@ export type RaceListener = (site: number, w: number, lane: number, offset: numbe
  * that neighbours in a word do not seem to race.
  */
 export class RaceDetector {
-  readonly clocks = new Clocks();
+  readonly clocks: Clocks;
   /** Per word: the last write, and the last read since. */
   readonly writes: Int32Array;
   readonly reads: Int32Array;
@@ -23,13 +24,14 @@ export class RaceDetector {
   #narrow = false;
   readonly #found: RaceListener;
 
-  constructor(bytes: number, found: RaceListener) {
-    this.writes = new Int32Array(bytes / 4);
-    this.reads = new Int32Array(bytes / 4);
-    this.readers = new Int32Array(bytes / 4);
-    this.readTime = new Int32Array(bytes / 4);
-    this.#byteWrites = new Int32Array(bytes);
-    this.#byteReads = new Int32Array(bytes);
+  constructor({ clocks, accesses }: BlockMemory, found: RaceListener) {
+    this.clocks = clocks;
+    this.writes = accesses.writes;
+    this.reads = accesses.reads;
+    this.readers = accesses.readers;
+    this.readTime = accesses.readTime;
+    this.#byteWrites = accesses.byteWrites;
+    this.#byteReads = accesses.byteReads;
     this.#found = found;
   }
 
@@ -157,61 +159,15 @@ export class RaceDetector {
     if (this.#olderReads.size > 0) this.#olderReads.delete(x);
   }
 
-  // ---- accesses of 16 bytes: words that always go together mostly have one past, which is then looked at once ----
-
-  // Whether four words from `x` on have one last write and one last read.
-  #alike(x: number): boolean {
-    const { writes, reads } = this;
-    const write = writes[x];
-    const read = reads[x];
-    return (
-      ((writes[x + 1] ^ write) | (writes[x + 2] ^ write) | (writes[x + 3] ^ write)) === 0 &&
-      ((reads[x + 1] ^ read) | (reads[x + 2] ^ read) | (reads[x + 3] ^ read)) === 0
-    );
+  /** `settled` of a warp as the entry of an access at that time. */
+  settledEntry(w: number): number {
+    return this.clocks.settled[w] << timeShift;
   }
 
-  #setReads(x: number, entry: number): void {
-    const { reads } = this;
-    reads[x] = reads[x + 1] = reads[x + 2] = reads[x + 3] = entry;
-  }
-
-  /** Each of a warp's first `lanes` lanes does a `read` of four words; `offsets` are in bytes. */
-  readRows(site: number, w: number, lanes: number, offsets: Int32Array): void {
-    const { writes, reads } = this;
-    const key = this.clocks.key[w];
-    const horizon = this.#narrow ? 0 : this.clocks.horizon[w];
-    for (let lane = 0; lane < lanes; lane++) {
-      const x = offsets[lane] >>> 2;
-      if (timeOf(writes[x]) >= horizon || !this.#alike(x)) {
-        for (let k = 0; k < 4; k++) this.read(site, w, lane, x + k);
-        continue;
-      }
-      const last = reads[x];
-      if ((last & ~(flag | 31)) === key) {
-        if (laneOf(last) !== lane) this.#setReads(x, key | flag);
-        continue;
-      }
-      if (timeOf(last) >= horizon && warpOf(last) !== w) {
-        for (let k = 0; k < 4; k++) this.#keepReader(w, x + k, warpOf(last), timeOf(last));
-      }
-      this.#setReads(x, key | lane);
-    }
-  }
-
-  /** `check` of four words from `x` on. */
-  checkRow(site: number, w: number, lane: number, x: number): void {
-    const settled = this.clocks.settled[w];
-    if (timeOf(this.writes[x]) < settled && timeOf(this.reads[x]) < settled && this.#alike(x)) return;
-    for (let k = 0; k < 4; k++) this.check(site, w, lane, x + k, false);
-  }
-
-  /** `noteWrite` of four words from `x` on. */
-  noteRow(w: number, lane: number, x: number): void {
-    const { writes, readers } = this;
-    writes[x] = writes[x + 1] = writes[x + 2] = writes[x + 3] = this.clocks.key[w] | lane;
-    readers[x] = readers[x + 1] = readers[x + 2] = readers[x + 3] = 0;
-    this.#setReads(x, 0);
-    if (this.#olderReads.size > 0) for (let k = 0; k < 4; k++) this.#olderReads.delete(x + k);
+  /** What else is known of `count` rows of four words, which were noted as written elsewhere, is past. */
+  forgetReaders(rows: Int32Array, count: number): void {
+    if (this.#olderReads.size === 0) return;
+    for (let i = 0; i < count; i++) for (let k = 0; k < 4; k++) this.#olderReads.delete((rows[i] >>> 2) + k);
   }
 
   // ---- accesses of one or two bytes ----

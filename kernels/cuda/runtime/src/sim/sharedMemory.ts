@@ -1,11 +1,9 @@
-import { shadow, views, WRITTEN } from './deviceMemory.ts';
+import type { BlockMemory } from './blockMemory.ts';
+import { shadow, type views, WRITTEN } from './deviceMemory.ts';
+import type { LaneAddresses } from './laneAddresses.ts';
 import { RaceDetector } from './raceDetector.ts';
 import type { Reporter, ReportKind } from './report.ts';
-
-/** Room for the opt-in limit of every known device, and for red zones between variables. */
-const arenaBytes = 512 * 1024;
-const scratch = arenaBytes - 4096;
-const ALLOCATED = shadow.allocated * 0x01010101;
+import { scratch } from './rows.ts';
 
 /** A variable of the block's shared memory. */
 export interface SharedRange {
@@ -16,20 +14,24 @@ export interface SharedRange {
 
 /** A block's shared memory: bytes, what is known of each, and the race detector. */
 export class SharedMemory {
-  readonly data = views(new ArrayBuffer(arenaBytes));
-  readonly shadow = views(new ArrayBuffer(arenaBytes));
+  readonly data: ReturnType<typeof views>;
+  readonly shadow: ReturnType<typeof views>;
   /** An unused place at the end that illegal accesses are sent to. */
   readonly scratch = scratch;
   readonly races: RaceDetector;
   #ranges: readonly SharedRange[] = [];
   readonly #checksRaces: boolean;
   readonly #reporter: Reporter;
+  readonly #memory: BlockMemory;
 
-  constructor(reporter: Reporter, checksRaces: boolean) {
+  constructor(memory: BlockMemory, reporter: Reporter, checksRaces: boolean) {
+    this.#memory = memory;
+    this.data = memory.shared;
+    this.shadow = memory.shadow;
     this.#reporter = reporter;
     this.#checksRaces = checksRaces;
     this.shadow.bytes.fill(shadow.written, scratch);
-    this.races = new RaceDetector(arenaBytes, (site, w, lane, offset, message) =>
+    this.races = new RaceDetector(memory, (site, w, lane, offset, message) =>
       this.#add('race', site, w, lane, offset, message),
     );
   }
@@ -97,30 +99,49 @@ export class SharedMemory {
     if (this.#checksRaces) this.races.atomic(site, w, lane, x);
   }
 
-  /**
-   * Loads of 16 bytes by a warp's first `lanes` lanes, with all of their checks. `offsets` holds the low words of their
-   * addresses, `highs` the high ones; afterwards `offsets` holds the byte offsets to use.
-   */
-  loadRows(site: number, w: number, lanes: number, offsets: Int32Array, highs: Int32Array): void {
-    const { ints } = this.shadow;
-    for (let lane = 0; lane < lanes; lane++) {
-      const lo = offsets[lane];
-      const x = lo >>> 2;
-      const safe = highs[lane] === 0 && (lo & 15) === 0 && lo >>> 0 < scratch;
-      if (safe && (ints[x] & ints[x + 1] & ints[x + 2] & ints[x + 3]) === WRITTEN) continue;
-      offsets[lane] = this.access(site, w, lane, lo, highs[lane], 16, false);
+  // ---- rows of 16 bytes, whose offsets lie at `rows` of the block's memory: see rows.ts ----
+
+  /** Checks of a load of 16 bytes by each of a warp's first `lanes` lanes; afterwards `rows` holds the offsets to use. */
+  readRows(site: number, w: number, lanes: number, addresses: LaneAddresses): void {
+    const { functions, rows } = this.#memory;
+    const { clocks } = this.races;
+    const left = functions.readRows(lanes, clocks.key[w], this.races.settledEntry(w), Number(this.#checksRaces));
+    for (let rest = left | addresses.far; rest !== 0; rest &= rest - 1) {
+      const lane = 31 - Math.clz32(rest & -rest);
+      const offset = this.access(site, w, lane, rows[lane], addresses.highs[lane], 16, false);
+      rows[lane] = offset;
+      if (this.#checksRaces) for (let k = 0; k < 4; k++) this.races.read(site, w, lane, (offset >>> 2) + k);
     }
-    if (this.#checksRaces) this.races.readRows(site, w, lanes, offsets);
   }
 
-  /** Whether 16 bytes may be stored to an address without more ado. */
-  takesRow(lo: number, hi: number): boolean {
-    const { ints } = this.shadow;
-    const x = lo >>> 2;
-    if (hi !== 0 || (lo & 15) !== 0 || lo >>> 0 >= scratch) return false;
-    const state = ints[x];
-    const alike = state === ints[x + 1] && state === ints[x + 2] && state === ints[x + 3];
-    return alike && (state === WRITTEN || state === ALLOCATED);
+  /** Checks copies to `count` rows and marks those as in flight; returns a mask of the rows that `take` must look at instead. */
+  takeRows(w: number, count: number): number {
+    return this.#memory.functions.takeRows(count, this.races.settledEntry(w), Number(this.#checksRaces));
+  }
+
+  /** Checks a copy of whole words and marks its target as in flight. Returns the offset to use, undefined if there is none. */
+  take(site: number, w: number, lane: number, lo: number, hi: number, bytes: number): number | undefined {
+    const offset = this.access(site, w, lane, lo, hi, bytes, true);
+    if (offset === scratch) return undefined;
+    if (this.#checksRaces) {
+      for (let k = 0; k < bytes / 4; k++) this.races.check(site, w, lane, (offset >>> 2) + k, false);
+    }
+    this.shadow.bytes.fill(shadow.inFlight, offset, offset + bytes);
+    return offset;
+  }
+
+  /** Copies have arrived at `count` rows, by the lanes at `lanes`. */
+  fillRows(w: number, count: number): void {
+    const { functions, rows } = this.#memory;
+    functions.noteRows(count, this.races.clocks.key[w], Number(this.#checksRaces));
+    this.races.forgetReaders(rows, count);
+  }
+
+  /** A copy of whole words has arrived. */
+  fill(w: number, lane: number, offset: number, bytes: number): void {
+    this.shadow.bytes.fill(shadow.written, offset, offset + bytes);
+    if (!this.#checksRaces) return;
+    for (let k = 0; k < bytes / 4; k++) this.races.noteWrite(w, lane, (offset >>> 2) + k);
   }
 
   // Reports bytes that are outside every variable, unwritten (for reads) or awaited; false if they may not be accessed.

@@ -30,7 +30,6 @@ import {
   SimulatedHostBuffer,
   SimulatedStream,
 } from './resource.ts';
-import { SharedMemory } from './sharedMemory.ts';
 import { attempt, SimulatedModule } from './simulatedModule.ts';
 
 export interface SimulatorOptions {
@@ -98,7 +97,6 @@ class SimulatedDevice implements Simulator, Owner {
       attributes: this.attributes,
       checks: instrumentation,
       global: new DeviceMemory(size, instrumentation.uninitialised),
-      shared: new SharedMemory(reporter, instrumentation.races),
       reporter,
       stepLimit,
     };

@@ -68,32 +68,4 @@ function floatOperation(type: string, operation: string): boolean {
   return type[0] !== 'b' || !['add', 'min', 'max'].includes(operation);
 }
 
-const sizes = [4, 8, 16];
-
-// cp.async{.ca|.cg}.shared.global [dst], [src], bytes{, src-bytes}: the copy is only recorded; a wait makes it.
-const copyAsync: LaneInstruction = (e, i) => {
-  const m = new Modifiers(i);
-  m.need('async');
-  const cache = m.need('ca', 'cg');
-  m.need('shared', 'shared::cta');
-  m.need('global');
-  m.take('L2::64B', 'L2::128B', 'L2::256B');
-  m.end();
-  const [d, s, size, sourceSize] = i.operands;
-  const bytes = size?.kind === 'integer' ? Number(size.value) : 0;
-  if (!sizes.includes(bytes) || (cache === 'cg' && bytes !== 16))
-    throw e.error(`.${cache} does not copy ${bytes} bytes`);
-  const [to, toHigh] = addressOf(e, d);
-  const [from, fromHigh] = addressOf(e, s);
-  const ignore = sourceSize?.kind === 'register' && sourceSize.register.bits === 1;
-  const valid =
-    sourceSize === undefined
-      ? String(bytes)
-      : e.temp(ignore ? `${e.bool(sourceSize)} ? 0 : ${bytes}` : e.int(sourceSize));
-  // Where there is nothing to read, zeros are written.
-  countAccess(e, 'G', from, bytes, 'loads', sourceSize && `${valid} !== 0`);
-  countAccess(e, 'S', to, bytes, 'stores');
-  e.line(`asyncCopy(${e.site()}, w, l, ${to}, ${toHigh}, ${from}, ${fromHigh}, ${bytes}, ${valid});`);
-};
-
-export const atomics: Record<string, LaneInstruction> = { atom: atomic(true), red: atomic(false), cp: copyAsync };
+export const atomics: Record<string, LaneInstruction> = { atom: atomic(true), red: atomic(false) };

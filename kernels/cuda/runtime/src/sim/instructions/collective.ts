@@ -73,6 +73,23 @@ export class CollectiveEmitter {
     return `${this.source(operand)}, 0`;
   }
 
+  /** An address as LaneAddresses.read takes it. */
+  address(operand: Operand): string {
+    if (operand.kind !== 'address') throw this.error('expected an address');
+    const { base, offset } = operand;
+    if (base?.kind === 'variable') {
+      const place = this.layout.place(base.variable, this.instruction.line) + base.offset + offset;
+      const global = base.variable.space === 'global' || base.variable.space === 'const';
+      return `0, 0, ${place | 0}, ${global ? 'GLOBAL' : 0}`;
+    }
+    const constant = `${offset | 0}, ${Math.floor(offset / 2 ** 32)}`;
+    if (base === undefined) return `0, 0, ${constant}`;
+    const row = this.source(base);
+    return (base as Operand & { kind: 'register' }).register.bits === 64
+      ? `${row}, 2, ${constant}`
+      : `${row}, 1, ${offset | 0}, 0`;
+  }
+
   /** Mask of lanes in which a predicate operand holds. */
   predicate(operand: Operand): string {
     if (operand.kind === 'not') return `~${this.predicate(operand.operand)}`;
@@ -187,7 +204,28 @@ const barrier: CollectiveInstruction = (c, i) => {
   );
 };
 
-// The waits and commits of cp.async; the copies themselves are lane instructions.
+const copySizes = [4, 8, 16];
+
+// cp.async{.ca|.cg}.shared.global [dst], [src], bytes{, src-bytes}: the copy is only recorded; a wait makes it.
+const asyncCopy: CollectiveInstruction = (c, i) => {
+  const m = new Modifiers(i);
+  m.need('async');
+  const cache = m.need('ca', 'cg');
+  m.need('shared', 'shared::cta');
+  m.need('global');
+  m.take('L2::64B', 'L2::128B', 'L2::256B');
+  m.end();
+  const [d, s, size, sourceSize] = i.operands;
+  const bytes = size?.kind === 'integer' ? Number(size.value) : 0;
+  if (!copySizes.includes(bytes) || (cache === 'cg' && bytes !== 16))
+    throw c.error(`.${cache} does not copy ${bytes} bytes`);
+  const ignore = sourceSize?.kind === 'register' && sourceSize.register.bits === 1;
+  const valid = sourceSize === undefined || ignore ? `-1, ${bytes}` : c.value(sourceSize);
+  const ignored = ignore ? c.predicate(sourceSize) : '0';
+  c.line(`copyAsync(${c.site()}, w, ${c.lanes}, ${c.address(d)}, ${c.address(s)}, ${bytes}, ${valid}, ${ignored});`);
+};
+
+// Its commits and waits.
 const asyncGroup: CollectiveInstruction = (c, i) => {
   const m = new Modifiers(i);
   m.need('async');
@@ -213,11 +251,8 @@ const loadMatrix: CollectiveInstruction = (c, i) => {
   m.need('b16');
   m.end();
   const [d, a] = i.operands;
-  if (a.kind !== 'address' || a.base?.kind !== 'register') throw c.error('expected a register address');
   c.gatherAll();
-  c.line(
-    `loadMatrix(${c.site()}, w, ${c.source(a.base)}, ${a.base.register.bits === 64}, ${a.offset}, ${transposed}, base, [${c.rows(d, count, true)}]);`,
-  );
+  c.line(`loadMatrix(${c.site()}, w, ${c.address(a)}, ${transposed}, base, [${c.rows(d, count, true)}]);`);
 };
 
 const multiplyMatrix: CollectiveInstruction = (c, i) => {
@@ -261,12 +296,12 @@ export const collectives: Record<string, CollectiveInstruction> = {
   activemask: activeMask,
   bar: barrier,
   barrier,
+  cp: (c, i) => (i.modifiers.includes('ca') || i.modifiers.includes('cg') ? asyncCopy : asyncGroup)(c, i),
   ldmatrix: loadMatrix,
   mma: multiplyMatrix,
 };
 
 /** The collective form of an instruction, undefined if it runs lane by lane. */
 export function collectiveOf(i: Instruction): CollectiveInstruction | undefined {
-  if (i.name === 'cp' && !i.modifiers.includes('ca') && !i.modifiers.includes('cg')) return asyncGroup;
   return collectives[i.name];
 }
