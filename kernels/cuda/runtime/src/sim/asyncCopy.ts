@@ -81,9 +81,12 @@ export class AsyncCopies {
   }
 
   /** Begins a block: copies that nobody waited for are dropped with the block that made them. */
-  begin(): void {
-    for (const groups of this.#groups) groups.fill(0);
-    for (const pending of this.#pending) this.#unused.push(...pending.splice(0));
+  begin(warps: number): void {
+    for (let w = 0; w < warps; w++) {
+      this.#groups[w].fill(0);
+      const pending = this.#pending[w];
+      if (pending.length > 0) this.#unused.push(...pending.splice(0));
+    }
   }
 
   /**

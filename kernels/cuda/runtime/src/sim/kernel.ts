@@ -152,7 +152,7 @@ export class SimulatedKernel implements Kernel {
           reporter.position.block = [x, y, z];
           shared.begin(ranges, warps, checks.uninitialised);
           local.begin(warps * 32);
-          copies.begin();
+          copies.begin(warps);
           for (const mask of masks) for (let w = 0; w < warps; w++) file.ints[w * words + mask] = 0;
           try {
             scheduler.run(blocks, threads, words);
