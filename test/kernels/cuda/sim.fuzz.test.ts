@@ -16,7 +16,8 @@ interface Step {
 
 const arithmetic = { add: plain.add, sub: plain.sub, mul: plain.mul };
 const count = 6;
-const threads = 64;
+// A whole warp, whose blocks run as one function, and part of one, whose blocks do not.
+const threads = 52;
 const special32 = [
   0n,
   1n,
@@ -306,6 +307,8 @@ function step(random: Random): Step {
         assign('r', to, (s) => plain.convert(a.get(s), plain.double, plain.single, mode)),
       );
     },
+    // Begins a new block.
+    () => make('activemask.b32 %r22', () => {}),
   ];
   return random.pick(choices)();
 }
