@@ -2,7 +2,7 @@ import { type Backend, type BufferRef, isReference, MissingKernelError } from '.
 import { type DType, isQuantized } from './dtype.ts';
 import type { OpDef, Spec } from './op.ts';
 import { dequantize } from './quant.ts';
-import { context, scope, withContext } from './scope.ts';
+import { context, scoped, withContext } from './scope.ts';
 import { empty, type Tensor } from './tensor.ts';
 
 /** Runs an op without recording and returns all its outputs. In-place ops return their input 0. */
@@ -45,34 +45,43 @@ function compute<A>(
   needs: boolean[],
   kernelsOnly: boolean,
 ): Tensor[] {
-  const outputs = def.inPlace ? inputs : outSpecs.map((s) => empty(s.shape, { dtype: s.dtype, backend }));
-  const result = def.inPlace ? [inputs[0]] : outputs;
-  if (isReference(backend) && def.reference) {
-    const arrays = (t: Tensor): Float64Array => hostView(t, def.name);
-    const written = outputs.map(arrays);
-    if (!def.inPlace) for (const w of written) w.fill(0);
-    def.reference(written, inputs.map(arrays), specs, attrs, needs);
-    return result;
-  }
   let cause: MissingKernelError | undefined;
-  if (!isReference(backend) && def.launch) {
+  if (isReference(backend) ? def.reference : def.launch) {
+    const outputs = def.inPlace ? inputs : outSpecs.map((s) => empty(s.shape, { dtype: s.dtype, backend }));
     try {
-      runLaunches(def, backend, inputs, outputs, specs, attrs, needs);
-      return result;
+      if (isReference(backend)) runReference(def, inputs, outputs, specs, attrs, needs);
+      else runLaunches(def, backend, inputs, outputs, specs, attrs, needs);
+      return def.inPlace ? [inputs[0]] : outputs;
     } catch (error) {
-      if (!(error instanceof MissingKernelError) || kernelsOnly) {
-        if (!def.inPlace) for (const t of outputs) t.dispose();
-        throw error;
-      }
+      if (!def.inPlace) for (const t of outputs) t.dispose();
+      if (!(error instanceof MissingKernelError) || kernelsOnly) throw error;
       cause = error;
     }
   }
-  if (!def.define || kernelsOnly || outputs.length > 1) {
+  const made = kernelsOnly ? undefined : defined(def, inputs, attrs);
+  if (made?.length !== outSpecs.length) {
     throw new Error(`${def.name} has neither a kernel nor a definition on backend ${backend.name}`, { cause });
   }
-  outputs[0].dispose();
-  using inner = scope();
-  return [inner.keep(withContext({ grad: false }, () => def.define?.(inputs, attrs) as Tensor))];
+  return made;
+}
+
+/** What the op's definition makes, without recording. */
+function defined<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor[] | undefined {
+  return scoped(() => withContext({ grad: false }, () => def.define && [def.define(inputs, attrs)].flat()));
+}
+
+function runReference<A>(
+  def: OpDef<A>,
+  inputs: Tensor[],
+  outputs: Tensor[],
+  specs: Spec[],
+  attrs: A,
+  needs: boolean[],
+): void {
+  const arrays = (t: Tensor): Float64Array => hostView(t, def.name);
+  const written = outputs.map(arrays);
+  if (!def.inPlace) for (const w of written) w.fill(0);
+  def.reference?.(written, inputs.map(arrays), specs, attrs, needs);
 }
 
 function runLaunches<A>(

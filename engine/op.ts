@@ -75,8 +75,11 @@ export interface OpDef<A = void> {
   outputs(inputs: Spec[], attrs: A, needs: boolean[]): Spec[];
   /** The op's meaning, in plain loops over float64 (outputs start at zero). Quantised inputs arrive decoded. */
   reference?(outputs: Float64Array[], inputs: Float64Array[], specs: Spec[], attrs: A, needs: boolean[]): void;
-  /** A fused op's meaning in other ops: its specification, its fallback and its test oracle. */
-  define?(inputs: Tensor[], attrs: A): Tensor;
+  /**
+   * A fused op's meaning in other ops: its specification, its fallback and its test oracle. An op that is made of others
+   * returns all its outputs.
+   */
+  define?(inputs: Tensor[], attrs: A): Tensor | Tensor[];
   /** Where the output is a view of input 0, from which element on; undefined where it is computed. */
   view?(input: Spec, attrs: A): { element: number } | undefined;
   /** Exactly what `vjp` will read: some of the inputs and outputs. */
@@ -153,7 +156,7 @@ export function apply<A>(def: OpDef<A>, inputs: Tensor[], attrs: A): Tensor {
     if (needs[i]) throw new Error(`${def.name}: input ${i} has no gradient; detach it`);
   }
   if (needed && !def.vjp) {
-    if (def.define) return def.define(inputs, attrs);
+    if (def.define) return [def.define(inputs, attrs)].flat()[0];
     throw new Error(`${def.name} has no gradient; detach its inputs or use a differentiable op`);
   }
   const outputs = execute(def, inputs, attrs, needs);

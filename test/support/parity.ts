@@ -70,12 +70,21 @@ export interface ParityOptions {
 /** In modules of a target. */
 export const operandsOf = (target: Target): 'f32' | 'f16' => (target >= 80 ? 'f32' : 'f16');
 
-/** Kernels on mma.cuh's products; linear's of up to eight rows multiply what is stored. */
-const onTensorCores = (def: AnyOp, specs: Spec[], attrs: unknown, needs: boolean[]): boolean =>
-  (def.launch?.(specs, attrs, needs) ?? []).some(
-    ({ kernel, ints = [] }) =>
-      /^(linearGradInput|linearAdd|dropoutLinear\w*|matmul)_/.test(kernel) || (/^linear_/.test(kernel) && ints[0] > 8),
-  );
+/**
+ * How many products of mma.cuh one after another make a result: linear's of up to eight rows multiply what is stored. The op
+ * that is made of others, a LoRA layer, multiplies what it has made.
+ */
+const onTensorCores = (def: AnyOp, specs: Spec[], attrs: unknown, needs: boolean[]): number => {
+  if (!def.launch) return 2;
+  const found = def
+    .launch(specs, attrs, needs)
+    .some(
+      ({ kernel, ints = [] }) =>
+        /^(linearGradInput|linearAdd|dropoutLinear\w*|matmul)_/.test(kernel) ||
+        (/^linear_/.test(kernel) && ints[0] > 8),
+    );
+  return found ? 1 : 0;
+};
 
 /** What an output is rounded to on its way: where activations are bf16, statistics and sums stay f32. */
 const roundedTo = (def: AnyOp, output: Tensor, compute: ComputeDType): ComputeDType =>
@@ -98,7 +107,7 @@ function allowances(
   if (def.contraction) {
     const K = Math.max(1, def.contraction(specs, attrs));
     const sums = noGrad(() => execute(def, inputs.map(absolute), attrs, needs));
-    const ofOperands = operands === 'f16' && onTensorCores(def, specs, attrs, needs) ? 2 * 2 ** -11 : 0;
+    const ofOperands = operands === 'f16' ? onTensorCores(def, specs, attrs, needs) * 2 * 2 ** -11 : 0;
     return outputs.map((o, k) => {
       const rowMax = rowMaxima(o);
       const to = roundedTo(def, o, compute);
@@ -179,11 +188,13 @@ export async function checkParity(
 export function checkDefinition(def: AnyOp, inputs: Tensor[], attrs: unknown): void {
   const { define } = def;
   if (!define) return;
-  const needs = differentiable(
-    def,
-    inputs.map((t) => t.dtype),
-  );
-  const none = needs.map(() => false);
+  const none = inputs.map(() => false);
+  const needs = def.vjp
+    ? differentiable(
+        def,
+        inputs.map((t) => t.dtype),
+      )
+    : none;
   const gradients = (run: (leaves: Tensor[]) => Tensor): { out: Float64Array; grads: (Float64Array | undefined)[] } => {
     const leaves = inputs.map((t, i) => (needs[i] ? parameter(t.view()) : t));
     const out = run(leaves);
@@ -202,7 +213,7 @@ export function checkDefinition(def: AnyOp, inputs: Tensor[], attrs: unknown): v
   };
   if (!isReference(inputs[0].backend)) throw new Error('checkDefinition runs on the reference backend');
   const own = def.reference ? noGrad(() => host(execute(def, inputs, attrs, none)[0]).slice()) : undefined;
-  const defined = gradients((leaves) => define(leaves, attrs));
+  const defined = gradients((leaves) => [define(leaves, attrs)].flat()[0]);
   if (own) assertClose(`${def.name}: value`, own, defined.out, 1e-12);
   if (!def.vjp) return;
   const ruled = gradients((leaves) => apply(def, leaves, attrs));
