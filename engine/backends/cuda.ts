@@ -172,7 +172,7 @@ class Cuda implements CudaBackend {
     if (scratch !== undefined) pointers.push(scratch);
     for (const phase of phases) {
       const own = phase.buffers?.map((i) => pointers[i]) ?? pointers;
-      this.#run(located.file, phase, own, phase.ints ?? ints, floats);
+      this.#run(located.file, phase, own, phase.ints ?? ints, phase.floats ?? floats);
     }
   }
 

@@ -1,5 +1,5 @@
-// y = s·(m⊙x)·Aᵀ and its gradients for x and A, for x [T, K] and A f32 [r, K]: the products that LoRA begins with. The mask is
-// applied where x is read or written.
+// y = s·(m⊙x)·Aᵀ and its gradients for A and, in f32, for x, for x [T, K] and A f32 [r, K]: the products that LoRA begins with.
+// The mask is applied where x is read or its gradient written. linear.cu has that one in bf16.
 #include "mask.cuh"
 #include "mma.cuh"
 
@@ -49,13 +49,6 @@ template <class Y> INLINE auto writeScaled(Y *y, i32 columns, f32 s) {
     total(partial, rows, r, parts, writeScaled(y, r, s));                                                              \
   }                                                                                                                    \
   ENTRY(Tile<T>::THREADS)                                                                                              \
-  dropoutLinearGradInput_##T(T *dx, const T *g, const f32 *a, const uint32_t *mask, i32 rows, i32 K, i32 r, f32 s) {   \
-    Stored<T> gradient{g, rows, r};                                                                                    \
-    product<true, false>(Tile<T>(rows, K), gradient, Stored<f32>{a, r, K}, rows, K, r, [=](i32 t, i32 k, Four sums) {  \
-      storeFour(dx + t * (i64)K + k, Mask{mask, K}.apply(times(s, sums), t, k), K - k);                                \
-    });                                                                                                                \
-  }                                                                                                                    \
-  ENTRY(Tile<T>::THREADS)                                                                                              \
   dropoutLinearGradWeight_##T(f32 *da, const T *g, const T *x, const uint32_t *mask, f32 *partial, i32 rows, i32 K,    \
                               i32 r, i32 chunk, f32 s) {                                                               \
     Masked<T> masked{{x, rows, K}, {mask, K}};                                                                         \
@@ -68,3 +61,11 @@ template <class Y> INLINE auto writeScaled(Y *y, i32 columns, f32 s) {
     total(partial, r, K, parts, writeScaled(da, K, s));                                                                \
   }
 COMPUTE_TYPES(DROPOUT_LINEAR, )
+/// dx += the gradient for x.
+ENTRY(Tile<f32>::THREADS)
+dropoutLinearGradInputAdd_f32(f32 *dx, const f32 *g, const f32 *a, const uint32_t *mask, i32 rows, i32 K, i32 r, f32 s) {
+  Stored<f32> gradient{g, rows, r};
+  product<true, false>(Tile<f32>(rows, K), gradient, Stored<f32>{a, r, K}, rows, K, r, [=](i32 t, i32 k, Four sums) {
+    addFour(dx + t * (i64)K + k, Mask{mask, K}.apply(times(s, sums), t, k), K - k);
+  });
+}

@@ -12,20 +12,19 @@ function long(entry: string, sizes: (call: Call) => Product): Kernel {
   };
 }
 
+const gradInputAdd: Kernel = {
+  phases: ({ ints: [T, K, r], target }) => [
+    inTiles('dropoutLinearGradInputAdd_f32', { tile: tileOf('f32', target), M: T, N: K, K: r }),
+  ],
+};
+
 /** ints: T, K, r */
-export const dropoutLinear: Family = Object.fromEntries(
-  computeTypes.flatMap((type): [string, Kernel][] => [
+export const dropoutLinear: Family = Object.fromEntries([
+  ['dropoutLinearGradInputAdd_f32', gradInputAdd],
+  ...computeTypes.flatMap((type): [string, Kernel][] => [
     [
       `dropoutLinear_${type}`,
       long(`dropoutLinear_${type}`, ({ ints: [T, K, r], target }) => ({ tile: tileOf(type, target), M: T, N: r, K })),
-    ],
-    [
-      `dropoutLinearGradInput_${type}`,
-      {
-        phases: ({ ints: [T, K, r], target }) => [
-          inTiles(`dropoutLinearGradInput_${type}`, { tile: tileOf(type, target), M: T, N: K, K: r }),
-        ],
-      },
     ],
     [
       `dropoutLinearGradWeight_${type}`,
@@ -37,4 +36,4 @@ export const dropoutLinear: Family = Object.fromEntries(
       })),
     ],
   ]),
-);
+]);

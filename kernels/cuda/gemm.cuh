@@ -82,6 +82,9 @@ template <class T> INLINE void storeFour(T *y, const Four &x, i32 count) {
   store<4>(y, out, count);
 }
 
+/// y[0 … count) += x
+INLINE void addFour(f32 *y, const Four &x, i32 count) { storeFour(y, plus(loadFour(y, 0, count), x), count); }
+
 /// Some of k. `begin` is a multiple of 32, and so is `end` unless it is K.
 struct Range {
   i32 begin, end;
@@ -142,9 +145,9 @@ INLINE void product(PlainTile tile, A a, B b, i32 M, i32 N, Range range, Finish 
 
 /// `product` where there may be too few tiles to keep a GPU busy (gemm.ts: `cut`): the grid's y-th row of blocks sums `chunk` of k
 /// into the y-th matrix of `partial`; `total` adds these up in that order. With one row it is a product like others.
-template <bool aKInRows, bool bKInRows, bool ASYNC = false, class Tile, class A, class B, class Finish, class... Seconds>
+template <bool aKInRows, bool bKInRows, bool ASYNC = false, class Tile, class A, class B, class Finish, class... Firsts>
 INLINE void partOfProduct(Tile tile, A a, B b, i32 M, i32 N, i32 K, f32 *partial, i32 chunk, Finish finish,
-                          const Seconds &...second) {
+                          const Firsts &...first) {
   i32 begin = blockIdx.y * chunk;
   Range range(begin, K - begin > chunk ? begin + chunk : K);
   partial += blockIdx.y * (i64)M * N;
@@ -152,7 +155,7 @@ INLINE void partOfProduct(Tile tile, A a, B b, i32 M, i32 N, i32 K, f32 *partial
     if (gridDim.y == 1) finish(m, n, sums);
     else storeFour(partial + m * (i64)N + n, sums, N - n);
   };
-  product<aKInRows, bKInRows, ASYNC>(tile, a, b, M, N, range, finishPart, second...);
+  product<aKInRows, bKInRows, ASYNC>(tile, a, b, M, N, range, finishPart, first...);
 }
 
 template <class Finish> INLINE void total(const f32 *partial, i32 M, i32 N, i32 parts, Finish finish) {

@@ -1,5 +1,5 @@
-// Products of activations with weights of any stored type: linear, its gradient for the input, and what a low-rank adapter's
-// second half adds. A product of up to eight rows reads the weight as it is stored; for more of them a weight of another type
+// Products of activations with weights of any stored type: linear, its gradient for the input, and what a low-rank adapter adds
+// to both. A product of up to eight rows reads the weight as it is stored; for more of them a weight of another type
 // than the activations' is widened first, all of it, into scratch memory.
 #include "mma.cuh"
 
@@ -90,12 +90,12 @@ INLINE void linear(T *y, const T *x, const T *w, const f32 *bias, Scratch scratc
 }
 
 #if SM >= 80
-/// y = x·Wᵀ (+ bias) + u·Bᵀ, B in f32 [N, r]: the last part of a product that is cut adds u·Bᵀ, so that y is written once.
+/// y = x·Wᵀ (+ bias) + u·Bᵀ, B in f32 [N, r]: the first part of a product that is cut has u·Bᵀ, so that y is written once.
 template <bool ASYNC>
 INLINE void loraLinear(bf16 *y, const bf16 *x, const bf16 *w, const f32 *bias, const bf16 *u, const f32 *b,
                        Scratch scratch, i32 M, i32 N, i32 K, i32 hasBias, i32 r, i32 chunk) {
   Stored<bf16> weight{scratch.weight(w), N, K};
-  Second<Stored<bf16>, Stored<f32>> lowRank{{u, M, r}, {b, N, r}, blockIdx.y + 1 == gridDim.y ? r : 0};
+  First<Stored<bf16>, Stored<f32>, Kept> lowRank{{u, M, r}, {b, N, r}, blockIdx.y == 0 ? r : 0, {}};
   partOfProduct<true, true, ASYNC>(MmaTile(M, N), Stored<bf16>{x, M, K}, weight, M, N, K, scratch.partial(), chunk,
                                    writeLinear(y, bias, N, hasBias), lowRank);
 }
@@ -126,13 +126,22 @@ INLINE void gradInput(T *dx, const T *g, const T *w, Scratch scratch, i32 M, i32
                                     writeGradInput(dx, K));
 }
 
-/// y += u·Bᵀ, few k.
-INLINE void linearAdd(f32 *y, const f32 *u, const f32 *b, i32 M, i32 N, i32 r) {
-  Stored<f32> left{u, M, r}, right{b, N, r};
-  product<true, true>(Tile<f32>(M, N), left, right, M, N, r, [=](i32 m, i32 n, const Four &sums) {
-    f32 *at = y + m * (i64)N + n;
-    storeFour(at, plus(loadFour(at, 0, N - n), sums), N - n);
-  });
+#if SM >= 80
+/// dx = g·W + s·dropout(gu·A), A in f32 [r, K], as loraLinear does it: the mask is applied to gu·A before the sums go on.
+template <bool ASYNC>
+INLINE void loraGradInput(bf16 *dx, const bf16 *g, const bf16 *w, const bf16 *gu, const f32 *a, const uint32_t *mask,
+                          Scratch scratch, i32 M, i32 N, i32 K, i32 r, i32 chunk, f32 s) {
+  Stored<bf16> weight{scratch.weight(w), N, K};
+  First<Stored<bf16>, Stored<f32>, Dropped> lowRank{{gu, M, r}, {a, r, K}, blockIdx.y == 0 ? r : 0, {mask, M, K, s}};
+  partOfProduct<true, false, ASYNC>(MmaTile(M, K), Stored<bf16>{g, M, N}, weight, M, K, N, scratch.partial(), chunk,
+                                    writeGradInput(dx, K), lowRank);
+}
+#endif
+
+/// y += A·B, few k.
+template <bool bKInRows> INLINE void addProduct(f32 *y, Stored<f32> a, Stored<f32> b, i32 M, i32 N, i32 k) {
+  product<true, bKInRows>(Tile<f32>(M, N), a, b, M, N, k,
+                          [=](i32 m, i32 n, const Four &sums) { addFour(y + m * (i64)N + n, sums, N - n); });
 }
 
 #define GEMV(T, W)                                                                                                     \
@@ -172,6 +181,12 @@ INLINE void linearAdd(f32 *y, const f32 *u, const f32 *b, i32 M, i32 N, i32 r) {
   loraLinear_bf16##SUFFIX(bf16 *y, const bf16 *x, const bf16 *w, const f32 *bias, const bf16 *u, const f32 *b,         \
                           uint8_t *scratch, i32 M, i32 N, i32 K, i32 hasBias, i32 r, i32 units, i32 chunk) {           \
     loraLinear<ASYNC>(y, x, w, bias, u, b, {scratch, units}, M, N, K, hasBias, r, chunk);                              \
+  }                                                                                                                    \
+  ENTRY(MmaTile::THREADS)                                                                                              \
+  loraLinearGradInput_bf16##SUFFIX(bf16 *dx, const bf16 *g, const bf16 *w, const bf16 *gu, const f32 *a,               \
+                                   const uint32_t *mask, uint8_t *scratch, i32 M, i32 N, i32 K, i32 r, i32 hasMask,    \
+                                   i32 units, i32 chunk, f32 s) {                                                      \
+    loraGradInput<ASYNC>(dx, g, w, gu, a, hasMask ? mask : nullptr, {scratch, units}, M, N, K, r, chunk, s);           \
   }
 WEIGHT_TYPES(GEMV, f32)
 BLOCK_TYPES(WIDEN, f32)
@@ -180,7 +195,10 @@ WIDEN(f32, bf16)
 PRODUCTS(f32, , false)
 TOTALS(f32)
 ENTRY(Tile<f32>::THREADS) linearAdd_f32(f32 *y, const f32 *u, const f32 *b, i32 M, i32 N, i32 r) {
-  linearAdd(y, u, b, M, N, r);
+  addProduct<true>(y, {u, M, r}, {b, N, r}, M, N, r);
+}
+ENTRY(Tile<f32>::THREADS) linearGradInputAdd_f32(f32 *dx, const f32 *g, const f32 *a, i32 M, i32 r, i32 K) {
+  addProduct<false>(dx, {g, M, r}, {a, r, K}, M, K, r);
 }
 #if SM >= 80
 WEIGHT_TYPES(GEMV, bf16)

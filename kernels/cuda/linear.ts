@@ -63,12 +63,21 @@ function forward(T: Compute, W: string): Kernel {
   };
 }
 
+/** Of a gradient for the input; ints: rows, N, K */
+const gradSizesOf = (T: Compute, { ints: [M, N, K], target }: Call): Product => ({
+  tile: tileOf(T, target),
+  M,
+  N: K,
+  K: N,
+});
+
 /** ints: rows, N, K */
-const gradInput = (T: Compute, W: string): Kernel =>
-  product('linearGradInput', T, W, ({ ints: [M, N, K], target }) => ({ tile: tileOf(T, target), M, N: K, K: N }));
+const gradInput = (T: Compute, W: string): Kernel => product('linearGradInput', T, W, (call) => gradSizesOf(T, call));
 
 /** ints: rows, N, r */
 const add: Kernel = { phases: (call) => [inTiles('linearAdd_f32', sizesOf('f32', call))] };
+/** ints: rows, r, K */
+const gradInputAdd: Kernel = { phases: (call) => [inTiles('linearGradInputAdd_f32', gradSizesOf('f32', call))] };
 
 /**
  * linear in bf16 and u·Bᵀ, which an adapter adds. ints: rows, N, K, whether there is a bias, r; buffers: y, x, W, bias, u, B. All
@@ -100,9 +109,32 @@ function lora(W: string): Kernel {
   };
 }
 
+/** The same of linearGradInput. ints: rows, N, K, r, whether there is a mask; buffers: dx, g, W, gu, A, mask. */
+function loraGradInput(W: string): Kernel {
+  const { scratchBytes } = gradInput('bf16', W);
+  const ofGradInput = (phase: Phase): Phase => ({ ...phase, buffers: [0, 1, 2, 6], floats: [] });
+  return {
+    scratchBytes,
+    phases: (call, alignment) => {
+      const [M, N, K] = call.ints;
+      const units = wideUnits('bf16', W, call);
+      const [first, ...total] = inParts(
+        gradSizesOf('bf16', call),
+        [`loraLinearGradInput_bf16${suffixOf('bf16', alignment, N, K)}`, [...call.ints, units]],
+        ['linearGradInput_bf16_total', [M, N, K, units]],
+      );
+      return [...widen('linearGradInput', 'bf16', W, call).map(ofGradInput), first, ...total.map(ofGradInput)];
+    },
+  };
+}
+
 export const linear: Family = Object.fromEntries([
   ['linearAdd_f32', add],
-  ...weightTypes.map((W): [string, Kernel] => [`loraLinear_bf16_${W}`, lora(W)]),
+  ['linearGradInputAdd_f32', gradInputAdd],
+  ...weightTypes.flatMap((W): [string, Kernel][] => [
+    [`loraLinear_bf16_${W}`, lora(W)],
+    [`loraLinearGradInput_bf16_${W}`, loraGradInput(W)],
+  ]),
   ...computeTypes.flatMap((T) =>
     weightTypes.flatMap((W): [string, Kernel][] => [
       [`linear_${T}_${W}`, forward(T, W)],

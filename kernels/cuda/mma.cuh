@@ -3,6 +3,7 @@
 // to f16. Sums are f32, over k upwards in steps of 16, on sm_75 of 8.
 #pragma once
 #include "gemm.cuh"
+#include "mask.cuh"
 
 typedef TileOf<128, 128, 256> MmaTile;
 
@@ -222,61 +223,80 @@ template <bool kInRows, bool, class Source> using LeftOperand = ScaledOperand<kI
 template <bool kInRows, bool ASYNC, class Source> using LeftOperand = MmaOperand<kInRows, ASYNC, Source>;
 #endif
 
-/// A product of few k, [M, K] by [N, K], that `product` adds to the sums of another one, whose operands are stored so too.
-template <class A, class B> struct Second {
+/// A warp's sums of 64 rows and 32 columns: in every 8×8 of them a lane has two neighbours of a row.
+typedef f32 WarpSums[4][4][4];
+
+/// What becomes of the sums of a `First`: nothing.
+struct Kept {
+  INLINE void operator()(WarpSums &, i32, i32) const {}
+};
+
+/// Or they are dropped as a mask of [rows, columns] says and scaled, or, where there is none, only scaled.
+struct Dropped {
+  const uint32_t *mask;
+  i32 rows, columns;
+  f32 scale;
+
+  /// `row` and `column` are the warp's first ones: of each row it has the elements of one word.
+  INLINE void operator()(WarpSums &sums, i32 row, i32 column) const {
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      i32 m = row + i * 8 + lane / 4;
+      uint32_t bits = mask == nullptr ? ~0u : m < rows && column < columns ? maskBits(mask, columns, m, column) : 0;
+      bits >>= lane % 4 * 2;
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        f32 &sum = sums[i / 2][j / 2][i % 2 * 2 + j % 2];
+        sum = bits >> (j / 2 * 8 + j % 2) & 1 ? scale * sum : 0;
+      }
+    }
+  }
+};
+
+/// A product of few k, or none, that the sums of `product` begin with. Its operands are stored as that one's are.
+template <class A, class B, class Then> struct First {
   A a;
   B b;
   i32 K;
+  Then then;
 };
 
 /// Its steps, without a pipeline: there are one or two, and the multiprocessor's other block works meanwhile.
-template <class A, class B, class Multiply>
-INLINE void addSecond(const Second<A, B> &second, MmaTile tile, uint8_t *shared, Multiply multiply) {
-  MmaOperand<true, false, A> left(second.a, tile.m, 0);
-  MmaOperand<true, false, B> right(second.b, tile.n, 0);
-  for (i32 k = 0; k < second.K; k += 32) {
+template <bool aKInRows, bool bKInRows, class A, class B, class Then, class Multiply>
+INLINE void begin(const First<A, B, Then> &first, MmaTile tile, uint8_t *shared, WarpSums &sums, int m, int n,
+                  Multiply multiply) {
+  if (first.K == 0) return;
+  MmaOperand<aKInRows, false, A> left(first.a, tile.m, 0);
+  MmaOperand<bKInRows, false, B> right(first.b, tile.n, 0);
+  for (i32 k = 0; k < first.K; k += 32) {
     left.fetch(0, 0);
     right.fetch(0, 0);
     __syncthreads();
     left.put(shared);
-    right.put(shared + MmaShared<true>::BYTES);
+    right.put(shared + MmaShared<bKInRows>::BYTES);
     __syncthreads();
-    multiply(0);
+    multiply();
   }
+  first.then(sums, tile.m + m, tile.n + n);
 }
 
-/// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at multiples of 16 bytes, with a multiple of 8 columns. `second`
-/// is a `Second` or nothing.
-template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish, class... Seconds>
-INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish finish, const Seconds &...second) {
-  static_assert(sizeof...(second) == 0 || (aKInRows && bKInRows && SM >= 80),
-                "a second product's fragments are read as the first one's are, and its operands are not scaled");
+/// `product` on tensor cores. ASYNC operands are `Stored<bf16>` at multiples of 16 bytes, with a multiple of 8 columns. `first` is
+/// a `First` or nothing.
+template <bool aKInRows, bool bKInRows, bool ASYNC = false, class A, class B, class Finish, class... Firsts>
+INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish finish, const Firsts &...first) {
+  static_assert(sizeof...(first) == 0 || SM >= 80, "a first product's operands are not scaled");
   typedef LeftOperand<aKInRows, ASYNC, A> Left;
   typedef MmaOperand<bKInRows, ASYNC, B> Right;
   // One stage is computed from while others are filled: in the background two, else one from registers.
   constexpr int DEPTH = 32, STAGES = ASYNC ? 3 : 2, HALF = Left::Shared::BYTES, STAGE = 2 * HALF, LAST = (STAGES - 1) * STAGE;
   __shared__ alignas(128) uint8_t shared[STAGES * STAGE];
   uint32_t base = sharedAddress(shared);
-  Left left(a, tile.m, range.begin);
-  Right right(b, tile.n, range.begin);
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, m = warp % 2 * 64, n = warp / 2 * 32;
   uint32_t leftAt = base + Left::Shared::template fragment<false>(m, 0);
   uint32_t rightAt = base + HALF + Right::Shared::template fragment<true>(n, 0);
-  f32 sums[4][4][4] = {};
+  WarpSums sums = {};
 
-  // Stages by where they begin; `k` is what is left of it, from the tile on.
-  auto fetch = [&](int stage, i32 k) {
-    if (k > 0) {
-      left.fetch(base + stage, k);
-      right.fetch(base + stage + HALF, k);
-    }
-    if (ASYNC) commitCopies();
-  };
-  auto put = [&](int stage, i32 k) {
-    if (k <= 0) return;
-    left.put(shared + stage);
-    right.put(shared + stage + HALF);
-  };
   auto multiply = [&](int stage) {
 #pragma unroll
     for (int kk = 0; kk < DEPTH; kk += 16) {
@@ -291,6 +311,24 @@ INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish fi
         for (int j = 0; j < 4; j++) multiplyAdd(sums[i][j], x[i], y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]);
       }
     }
+  };
+  // In the stage that is filled last: when that happens, all warps have read it.
+  (begin<aKInRows, bKInRows>(first, tile, shared + LAST, sums, m, n, [&] { multiply(LAST); }), ...);
+
+  Left left(a, tile.m, range.begin);
+  Right right(b, tile.n, range.begin);
+  // Stages by where they begin; `k` is what is left of it, from the tile on.
+  auto fetch = [&](int stage, i32 k) {
+    if (k > 0) {
+      left.fetch(base + stage, k);
+      right.fetch(base + stage + HALF, k);
+    }
+    if (ASYNC) commitCopies();
+  };
+  auto put = [&](int stage, i32 k) {
+    if (k <= 0) return;
+    left.put(shared + stage);
+    right.put(shared + stage + HALF);
   };
   i32 k = range.end - range.begin;
 #pragma unroll
@@ -315,8 +353,6 @@ INLINE void product(MmaTile tile, A a, B b, i32 M, i32 N, Range range, Finish fi
     put(before, k - (STAGES - 1) * DEPTH);
     stage = stage == LAST ? 0 : stage + STAGE;
   }
-  // No copy is under way any more: those of the last steps were of nothing.
-  (addSecond(second, tile, shared, multiply), ...);
 
   // Lanes hold two neighbours in each of two rows, eight apart; pairs of lanes trade them for four in one.
   bool odd = lane % 2;

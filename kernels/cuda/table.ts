@@ -24,6 +24,8 @@ export interface Phase {
   readonly sharedBytes?: number;
   /** In place of the call's ints. */
   readonly ints?: readonly number[];
+  /** In place of its floats. */
+  readonly floats?: readonly number[];
   /** Which buffers it gets, of which the scratch memory is the last one; default: all. */
   readonly buffers?: readonly number[];
 }

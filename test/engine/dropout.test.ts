@@ -6,10 +6,13 @@ import {
   createWasmBackend,
   dropout,
   loraLinear,
+  type Observer,
   ones,
+  parameter,
   scope,
   type Tensor,
   tensor,
+  withContext,
 } from '../../engine/index.ts';
 import { philox4x32 } from '../../engine/random.ts';
 
@@ -143,6 +146,37 @@ describe.each(['reference', 'wasm'])('on %s', (name) => {
       expect(() => apply(on(), { ...place, p }, x)).toThrow(`dropout: p must be in [0, 1), found ${p}`);
     }
   });
+});
+
+test.each([0, 0.5])('with p = %d a LoRA layer’s gradient for its input is one op', async (p) => {
+  using _ = scope();
+  const [T, K, N, r] = [3, 6, 4, 2];
+  const f = (...shape: number[]): Tensor => ones(shape, { backend: relaxed });
+  const leaf = (...shape: number[]): Tensor => parameter(f(...shape));
+  const [x, a, b] = [leaf(T, K), leaf(r, K), leaf(N, r)];
+  const i32 = { dtype: 'i32', backend: relaxed } as const;
+  const mask = {
+    rng: tensor([7, 2], i32),
+    rows: tensor(
+      [
+        [0, 0],
+        [0, 1],
+        [0, 2],
+      ],
+      i32,
+    ),
+  };
+  const y = loraLinear(x, { weight: f(N, K), a, b }, { scale: 2, dropout: p > 0 ? { p, module: 0 } : undefined }, mask);
+  const ops: string[] = [];
+  const made = ({ def, outputs }: Parameters<Observer>[0]): void => {
+    if (outputs[0].shape.join() === `${T},${K}`) ops.push(def.name);
+  };
+  withContext({ observer: made }, () => backward(y, f(T, N)));
+  expect(ops).toEqual(['loraLinearGradInput']);
+  for (const t of [x, a, b]) {
+    t.grad?.dispose();
+    t.dispose();
+  }
 });
 
 test('in a LoRA layer the mask falls on the input of the low-rank branch alone', async () => {

@@ -95,7 +95,7 @@ const mistakes: [() => unknown, string][] = [
   [() => linearGradInput(f(2, 3), f(5, 4)), 'linearGradInput: axis 1 of [2, 3] is 3, the weight [5, 4] takes 5'],
   [
     () => loraLinear(f(2, 4), { weight: f(5, 4), a: f(8, 4), b: f(5, 7) }, { scale: 1 }),
-    'loraLinear: expected x [T, K], W [N, K], u [T, r], B [N, r] and bias [N], found [2, 4], [5, 4], [2, 8], [5, 7]',
+    'lora: expected x [T, K], w [N, K], a [r, K], b [N, r], found [2, 4], [5, 4], [8, 4], [5, 7]',
   ],
   [() => embedding(f(9, 4), i(2, 3)), 'embedding: expected weight [V, C] and ids [T], found [9, 4] and [2, 3]'],
   [() => gather(f(), i(2)), 'gather: a scalar has no rows'],

@@ -60,16 +60,20 @@ describeCuda('products', 80, (backend) => {
   ] as const)('ten rows of %s tiles of %d', (dtype, tile) => tenRows(dtype, tile, backend(), 'f32'));
 
   test.each([
-    ['linear', []],
-    ['loraLinear', [11]],
-  ] as const)('%s in bf16 is the same to the last bit wherever its operands lie', (name, ranks) =>
+    ['linear', 'MK', 'NK'],
+    ['loraLinear', 'MK', 'NK', 'Mr', 'Nr'],
+    ['loraLinearGradInput', 'MK', 'KN', 'Mr', 'rN'],
+  ])('%s in bf16 is the same to the last bit wherever its operands lie', (name, ...operands) =>
     withBackend(reference, async () => {
       using _ = scope();
       const gen = seededGen(2, reference);
-      const [M, N, K] = [24, 40, 264];
-      const bf16 = { dtype: 'bf16' } as const;
-      const inputs = [gen.tensor([M, K], bf16), gen.tensor([N, K], bf16)];
-      for (const r of ranks) inputs.push(gen.tensor([M, r], bf16), gen.tensor([N, r]));
+      const sizes: Record<string, number> = { M: 24, N: 40, K: 264, r: 11 };
+      const inputs = operands.map((axes, i) =>
+        gen.tensor(
+          [...axes].map((axis) => sizes[axis]),
+          { dtype: i === 3 ? 'f32' : 'bf16' },
+        ),
+      );
       const needs = inputs.map(() => false);
       const launched: string[] = [];
       const { device } = backend();
@@ -84,7 +88,8 @@ describeCuda('products', 80, (backend) => {
       };
       const [aligned, shifted] = [await run(0), await run(1)];
       device.launch = launch;
-      expect(launched).toEqual([`${name}_bf16_async`, 'linear_bf16_total', `${name}_bf16`, 'linear_bf16_total']);
+      const total = `${name.endsWith('GradInput') ? 'linearGradInput' : 'linear'}_bf16_total`;
+      expect(launched).toEqual([`${name}_bf16_async`, total, `${name}_bf16`, total]);
       expect(shifted).toEqual(aligned);
     }),
   );

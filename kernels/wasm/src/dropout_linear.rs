@@ -1,5 +1,6 @@
 //! y = s·(m⊙x)·Aᵀ and its gradients for x and A, for x [T, K] and few rows of A [r, K]: the products that LoRA begins
-//! with. The mask (`dropout`) is applied to x on its way into registers.
+//! with. The mask (`dropout`) is applied to x on its way into registers. The gradient for x is added to what another product
+//! has left of it.
 //!
 //! With r of 8 or so these products read x once and do little else, so that packing x as `gemm` does would cost more than
 //! it saves. All loops walk the 32 columns of a mask word.
@@ -106,9 +107,9 @@ impl Matrices {
         }
     }
 
-    /// x of one row and word: g·A, masked.
+    /// Adds g·A, masked, to x of one row and word.
     #[inline(always)]
-    unsafe fn grad_input<const WHOLE: bool>(&self, row: usize, word: usize) {
+    unsafe fn add_grad_input<const WHOLE: bool>(&self, row: usize, word: usize) {
         let mut sums = [splat(0.0); VECTORS];
         unsafe {
             for j in 0..self.r {
@@ -121,8 +122,9 @@ impl Matrices {
             let bits = *self.mask.add(row * words(self.k) + word);
             let x = self.x.add(row * self.k + word * WORD);
             for i in 0..VECTORS {
+                let (x, lanes) = (x.add(i * LANES), self.lanes::<WHOLE>(word, i));
                 let masked = v128_and(f32x4_mul(sums[i], self.scale), kept(bits, i));
-                store_upto(x.add(i * LANES), masked, self.lanes::<WHOLE>(word, i));
+                store_upto(x, f32x4_add(load_upto(x, lanes), masked), lanes);
             }
         }
     }
@@ -195,14 +197,14 @@ unsafe fn forward(job: &Job, chunk: usize, _: usize) {
 }
 
 /// Buffers: dx; g [T, r], A, mask.
-unsafe fn grad_input(job: &Job, chunk: usize, _: usize) {
+unsafe fn add_grad_input(job: &Job, chunk: usize, _: usize) {
     let matrices = Matrices::new(job, [0, 2, 1]);
     for word in 0..words(matrices.k) {
         for row in rows::range(chunk, matrices.t, matrices.k) {
             unsafe {
                 match matrices.is_whole(word) {
-                    true => matrices.grad_input::<true>(row, word),
-                    false => matrices.grad_input::<false>(row, word),
+                    true => matrices.add_grad_input::<true>(row, word),
+                    false => matrices.add_grad_input::<false>(row, word),
                 }
             }
         }
@@ -226,6 +228,6 @@ fn row_chunks(job: &Job) -> usize {
 
 pub const KERNELS: &[Kernel] = &[
     Kernel::new("dropoutLinear_f32", &[Phase { chunks: row_chunks, run: forward }]),
-    Kernel::new("dropoutLinearGradInput_f32", &[Phase { chunks: row_chunks, run: grad_input }]),
+    Kernel::new("dropoutLinearGradInputAdd_f32", &[Phase { chunks: row_chunks, run: add_grad_input }]),
     Kernel::new("dropoutLinearGradWeight_f32", &[Phase { chunks: |job| words(job.size(1)), run: grad_weight }]),
 ];

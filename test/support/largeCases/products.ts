@@ -1,5 +1,6 @@
 import { type DType, dtypes, weightDTypes } from '../../../engine/dtype.ts';
 import type { Gen, Shape, Tensor } from '../../../engine/index.ts';
+import { maskShape } from '../../../engine/ops/dropout.ts';
 import { tileOf } from '../../../kernels/cuda/gemm.ts';
 import type { Target } from '../../../kernels/cuda/table.ts';
 import { host } from '../gradcheck.ts';
@@ -8,7 +9,7 @@ import { type LargeCase, opOf, packetEnds } from './case.ts';
 type Compute = LargeCase['compute'];
 type Sizes = [M: number, N: number, K: number];
 
-/** An op on random tensors; those that have no type are of the compute type. */
+/** An op on random tensors; those that have no type are of the compute type, integers are masks. */
 function product(
   name: string,
   compute: Compute,
@@ -16,7 +17,9 @@ function product(
   attrs?: unknown,
 ): LargeCase {
   const make = (gen: Gen): [Tensor[], unknown] => [
-    inputs.map(([shape, dtype = compute]) => gen.tensor(shape, { dtype, lo: -1, hi: 1 })),
+    inputs.map(([shape, dtype = compute]) =>
+      dtype === 'i32' ? gen.ints(shape, -(2 ** 31), 2 ** 31 - 1) : gen.tensor(shape, { dtype, lo: -1, hi: 1 }),
+    ),
     attrs,
   ];
   const shapes = inputs.map(([shape, dtype]) => `[${shape}]${dtype ? ` ${dtype}` : ''}`).join(' ');
@@ -35,13 +38,25 @@ const lora = (compute: Compute, [M, N, r]: Sizes): LargeCase =>
 /** The same of a layer of any depth, with a bias and a weight that need not be widened. */
 const deepLora = (compute: Compute, [M, N, K]: Sizes, r: number): LargeCase =>
   product('loraLinear', compute, [[[M, K]], [[N, K]], [[M, r]], [[N, r], 'f32'], [[N], 'f32']]);
+/** The gradient of such a layer for its input, [M, N]: with a mask, and where r is even without one. */
+const loraGradInput = (compute: Compute, [M, N, K]: Sizes, r: number): LargeCase => {
+  const matrices: [Shape, DType?][] = [[[M, K]], [[K, N]], [[M, r]], [[r, N], 'f32']];
+  return r % 2 === 0
+    ? product('loraLinearGradInput', compute, matrices)
+    : product('loraLinearGradInput', compute, [...matrices, [maskShape(M, N), 'i32']], { p: 0.25, scale: 1.5 });
+};
 
-/** Of several tiles, deeper than what is in flight at a time, in whole packets: in one go and cut into parts along K. */
+/**
+ * Of several tiles, deeper than what is in flight at a time, in whole packets: in one go and cut into parts along K. Adapters take
+ * one step or two.
+ */
 export function deepProducts(): LargeCase[] {
   const [M, N] = [130, 136];
   return (['f32', 'bf16'] as const).flatMap((compute) => [
     lora(compute, [M, N, 144]),
-    deepLora(compute, [M, N, 264], 16),
+    deepLora(compute, [M, N, 264], 40),
+    loraGradInput(compute, [M, N, 144], 15),
+    loraGradInput(compute, [M, N, 264], 40),
     ...[144, 264].flatMap((K) => [linear(compute, [M, N, K]), gradInput(compute, [M, N, K])]),
   ]);
 }
@@ -120,7 +135,8 @@ export function tileEdges(target: Target): LargeCase[] {
     return [
       ...[...whole, ...cut].flatMap((sizes) => [linear, linearBias, gradInput].map((make) => make(compute, sizes))),
       ...whole.map((sizes) => lora(compute, sizes)),
-      ...cut.map((sizes, i) => deepLora(compute, sizes, [3, 8, 33, 70][i])),
+      ...whole.map((sizes, i) => loraGradInput(compute, sizes, 1 + i)),
+      ...[deepLora, loraGradInput].flatMap((make) => cut.map((sizes, i) => make(compute, sizes, [3, 8, 33, 70][i]))),
     ];
   });
   return [...matmuls, ...linears];
@@ -131,20 +147,24 @@ const onTensorCores = (target: Target): Compute => (target >= 80 ? 'bf16' : 'f32
 
 /**
  * `packetEnds` of every product, in all rows that a thread has, with operands in whole packets: in one go and, as partial sums, cut
- * into two parts; adapters of every rank of up to eight, with rows and columns in both packets of theirs that a thread moves.
+ * into two parts; adapters of every rank of up to eight, with rows and columns in both packets of theirs that a thread moves; and masks that end after each of the
+ * rows that a lane has of them.
  */
 export function columnEnds(target: Target): LargeCase[] {
   const compute = onTensorCores(target);
   const matmuls = matmulTypes.filter(([type]) => type === compute);
-  return packetEnds.flatMap((N, i) => [
+  const masks = Array.from({ length: 8 }, (_, i) => loraGradInput(compute, [4 + 8 * i, 32, 8], 1));
+  const products = packetEnds.flatMap((N, i) => [
     ...[8, 256].flatMap((K) => [
       linear(compute, [64, N, K]),
       gradInput(compute, [64, N, K]),
       ...matmuls.flatMap(([, to]) => layouts(compute, [64, N, K], to)),
     ]),
     lora(compute, [72, 64 + N, 1 + (i % 8)]),
+    loraGradInput(compute, [72, 64 + N, 8], 1 + (i % 8)),
     deepLora(compute, [64, N, 256], 8),
   ]);
+  return [...products, ...masks];
 }
 
 /** Whole tiles and no others, more than the eight rows of them that blocks go down before they go right. */
@@ -153,6 +173,7 @@ export function wholeTiles(target: Target): LargeCase[] {
     const { side } = tileOf(compute, target);
     const sizes: Sizes = [9 * side, 2 * side, 8];
     const linears = to.to ? [] : [linear, gradInput, lora].map((make) => make(compute, sizes));
+    if (!to.to) linears.push(loraGradInput(compute, sizes, 9));
     return [...linears, ...layouts(compute, sizes, to)];
   });
 }

@@ -306,11 +306,39 @@ impl<W: Weight> Product for LinearGradInput<W> {
     }
 }
 
+/// dx[M, K] += g[M, r]·A[r, K]. buffers: dx, g, A. ints: M, r, K.
+struct LinearGradInputAdd;
+
+impl Product for LinearGradInputAdd {
+    type Right = RowsAcrossDepth<F32>;
+
+    fn shape(job: &Job) -> Shape {
+        Shape { arithmetic: Arithmetic::F32, batch: 1, m: job.size(0), n: job.size(2), k: job.size(1) }
+    }
+
+    fn lefts(_: &Job) -> usize {
+        1
+    }
+
+    fn left(job: &Job, i: usize) -> Left {
+        LinearGradInput::<F32>::left(job, i)
+    }
+
+    fn right(job: &Job, batch: usize) -> Self::Right {
+        LinearGradInput::<F32>::right(job, batch)
+    }
+
+    fn start(_: &Job) -> Start {
+        Start::Held
+    }
+}
+
 macro_rules! kernels {
     ($($weight:ident $suffix:literal),*) => {
         pub const KERNELS: &[Kernel] = &[
             kernel::<Matmul>("matmul_f32"),
             kernel::<LinearAdd>("linearAdd_f32"),
+            kernel::<LinearGradInputAdd>("linearGradInputAdd_f32"),
             $(
                 Linear::<$weight>::kernel(concat!("linear_f32_", $suffix)),
                 kernel::<LinearGradInput<$weight>>(concat!("linearGradInput_f32_", $suffix)),
