@@ -100,7 +100,7 @@ interface Measured extends Rate {
 }
 
 /** Ops whose products --int16 makes in 16 bits. */
-const inInt16 = ['linear', 'loraLinear', 'linearGradInput'];
+const inInt16 = ['linear', 'linearGradInput', 'loraLinear', 'loraLinearGradInput', 'lora'];
 
 function measure(def: AnyOp, inputs: BenchInput[], attrs: unknown, best: Roofline): Measured {
   const rate = time(def, inputs, attrs);

@@ -134,7 +134,8 @@ const text = `# CUDA products and attention without a GPU
 Written by \`npm run bench:ptx\`, which fails where a bar is missed. Registers, spills and shared memory are what ptxas (${release})
 says of the PTX that ships; counters are the simulator's, and exact. Sizes are M×N×K of a product and T×H×D of causal attention.
 Bars: registers and spills are the most that a GPU's compilation takes; those of the products in bf16 are a reference GEMM's with
-the same tiles, 128×128×32 at K = 256, but for the adapter that loraLinear reads beside its operands.
+the same tiles, 128×128×32 at K = 256, but for the adapter that loraLinear and its gradient read beside their operands. PTX moves
+their sums, which pass from one loop to another, between registers at each step: instructions that ptxas removes.
 **No time here is measured**: the last table is what data sheets and counters imply (bench/ptxModel.ts). \`npm run bench:gpu\` measures.
 
 ${page.join('\n\n')}

@@ -25,8 +25,9 @@ const gemm: Bars = {
 const bars: Readonly<Record<string, Bars>> = {
   linear_bf16_async: gemm,
   linearGradInput_bf16_async: gemm,
-  // Two blocks of 256 threads to a multiprocessor go with 128 registers too; u and B are read beside x and W.
+  // Two blocks of 256 threads to a multiprocessor go with 128 registers too; an adapter is read beside the operands, and a mask.
   loraLinear_bf16_async: { ...gemm, registers: 128, 'bytes/FLOP': 27 / 1088 },
+  loraLinearGradInput_bf16_async: { ...gemm, registers: 128, 'bytes/FLOP': 29 / 1088 },
 };
 
 export interface Judged {

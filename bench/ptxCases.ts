@@ -3,6 +3,7 @@
 import { byteLength, type WeightDType } from '../engine/dtype.ts';
 import { Forest } from '../engine/index.ts';
 import type { BenchInput } from '../engine/op.ts';
+import { maskShape } from '../engine/ops/dropout.ts';
 import { planArrays } from '../engine/segments.ts';
 import { gemvColumns } from '../kernels/cuda/linear.ts';
 
@@ -35,12 +36,26 @@ const layers: readonly Sizes[] = [
   [2048, 4096, 11008],
 ];
 
-/** Rank of the adapter in `loraLinear`. */
+/** Rank of the adapter in `loraLinear` and `loraLinearGradInput`. */
 const RANK = 16;
 
 /** The weight of a product in `stored` blocks is widened for `entry`: neither counters nor bytes know of that. */
 function product(op: string, entry: string, tile: number, depth: number, stored?: WeightDType): Case {
-  const r = op === 'loraLinear' ? RANK : 0;
+  const adapted = op.startsWith('lora');
+  const backwards = op.endsWith('GradInput');
+  const r = adapted ? RANK : 0;
+  /** What an adapter adds: u and B, in the gradient gu, A and the mask. */
+  const adapterOf = (M: number, N: number): BenchInput[] =>
+    backwards
+      ? [
+          { shape: [M, r], dtype },
+          { shape: [r, N], dtype: 'f32' },
+          { shape: maskShape(M, N), dtype: 'i32' },
+        ]
+      : [
+          { shape: [M, r], dtype },
+          { shape: [N, r], dtype: 'f32' },
+        ];
   const dtype = entry.includes('bf16') ? 'bf16' : 'f32';
   const size = dtype === 'bf16' ? 2 : 4;
   return {
@@ -50,14 +65,15 @@ function product(op: string, entry: string, tile: number, depth: number, stored?
     inputs: ([M, N, K]) => ({
       inputs: [
         { shape: [M, K], dtype },
-        { shape: op === 'linearGradInput' ? [K, N] : [N, K], dtype: stored ?? dtype },
-        ...(r > 0 ? [{ shape: [M, r], dtype } as const, { shape: [N, r], dtype: 'f32' } as const] : []),
+        { shape: backwards ? [K, N] : [N, K], dtype: stored ?? dtype },
+        ...(adapted ? adapterOf(M, N) : []),
       ],
+      attrs: adapted && backwards ? { p: 0.1, scale: 2 } : undefined,
     }),
     blocks: ([M, N]) => Math.ceil(M / tile) * Math.ceil(N / tile),
     steps: ([, , K]) => Math.ceil(K / depth),
     flops: ([M, N, K]) => 2 * M * N * (K + r),
-    bytes: ([M, N, K]) => size * (M * K + N * K + M * N + M * r) + 4 * N * r,
+    bytes: ([M, N, K]) => size * (M * K + N * K + M * N + M * r) + 4 * N * r + (adapted && backwards ? (M * N) / 8 : 0),
     // 128 blocks: the sums of fewer would be cut along k, as no large product's are.
     simulated: [
       [16 * tile, 8 * tile, 256],
@@ -138,6 +154,7 @@ export const cases: readonly Case[] = [
   product('linear', 'linear_bf16_async', 128, 32),
   product('loraLinear', 'loraLinear_bf16_async', 128, 32),
   product('linearGradInput', 'linearGradInput_bf16_async', 128, 32),
+  product('loraLinearGradInput', 'loraLinearGradInput_bf16_async', 128, 32),
   product('linear', 'linear_f32', 64, 16),
   product('linearGradInput', 'linearGradInput_f32', 64, 16),
   ...(['bf16', 'q8_0', 'q4_0', 'q4_k'] as const).map(gemv),
