@@ -107,11 +107,13 @@ function allowances(
   if (def.contraction) {
     const K = Math.max(1, def.contraction(specs, attrs));
     const sums = noGrad(() => execute(def, inputs.map(absolute), attrs, needs));
+    // A LoRA layer without dropout rounds its adapter's first product, that scaled, and the sum that it goes into.
+    const roundings = def.launch ? 1 : 3;
     const ofOperands = operands === 'f16' ? onTensorCores(def, specs, attrs, needs) * 2 * 2 ** -11 : 0;
     return outputs.map((o, k) => {
       const rowMax = rowMaxima(o);
       const to = roundedTo(def, o, compute);
-      const relative = precision[to] * (to === 'f32' ? Math.sqrt(K) : 1) + ofOperands;
+      const relative = roundings * precision[to] * (to === 'f32' ? Math.sqrt(K) : 1) + ofOperands;
       return host(sums[k]).map((s, i) => relative * Math.max(Math.abs(s), rowMax[i]));
     });
   }
