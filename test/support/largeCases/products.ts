@@ -48,7 +48,7 @@ const loraGradInput = (compute: Compute, [M, N, K]: Sizes, r: number): LargeCase
 
 /**
  * Of several tiles, deeper than what is in flight at a time, in whole packets: in one go and cut into parts along K. Adapters take
- * one step or two.
+ * one step, two or three.
  */
 export function deepProducts(): LargeCase[] {
   const [M, N] = [130, 136];
@@ -57,6 +57,7 @@ export function deepProducts(): LargeCase[] {
     deepLora(compute, [M, N, 264], 40),
     loraGradInput(compute, [M, N, 144], 15),
     loraGradInput(compute, [M, N, 264], 40),
+    loraGradInput(compute, [M, N, 144], 96),
     ...[144, 264].flatMap((K) => [linear(compute, [M, N, K]), gradInput(compute, [M, N, K])]),
   ]);
 }
@@ -147,8 +148,8 @@ const onTensorCores = (target: Target): Compute => (target >= 80 ? 'bf16' : 'f32
 
 /**
  * `packetEnds` of every product, in all rows that a thread has, with operands in whole packets: in one go and, as partial sums, cut
- * into two parts; adapters of every rank of up to eight, with rows and columns in both packets of theirs that a thread moves; and masks that end after each of the
- * rows that a lane has of them.
+ * into two parts and into many; adapters of every rank of up to eight, with rows and columns in both packets of theirs that a thread
+ * moves; and masks that end after each of the rows that a lane has of them.
  */
 export function columnEnds(target: Target): LargeCase[] {
   const compute = onTensorCores(target);
@@ -164,7 +165,12 @@ export function columnEnds(target: Target): LargeCase[] {
     loraGradInput(compute, [72, 64 + N, 8], 1 + (i % 8)),
     deepLora(compute, [64, N, 256], 8),
   ]);
-  return [...products, ...masks];
+  // Partial sums are added four at a time.
+  const manyParts = [1, 2, 3].flatMap((N) => [
+    linear(compute, [64, N, 1200]),
+    ...matmuls.flatMap(([, to]) => layouts(compute, [64, N, 1200], to)),
+  ]);
+  return [...products, ...manyParts, ...masks];
 }
 
 /** Whole tiles and no others, more than the eight rows of them that blocks go down before they go right. */

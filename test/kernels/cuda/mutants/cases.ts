@@ -104,7 +104,7 @@ export function thinned(all: readonly Case[]): Case[] {
 }
 
 /** Loops that a mutation keeps from ending are cut off here; the kernels' own take far fewer steps. */
-const STEPS = 2 ** 22;
+const STEPS = 2 ** 25;
 
 /**
  * The simulator for modules of a target, with their texts passed through `change` for each entry that is launched, and compiled
