@@ -377,6 +377,18 @@ describe('barriers and member masks', () => {
   });
 });
 
+describe('ldmatrix', () => {
+  const load = (
+    count: number,
+  ) => `.shared .align 16 .b8 tile[128]; mov.u32 %r0, %tid.x; mov.u32 %r1, tile; mad.lo.u32 %r2, %r0, 4, %r1;
+    st.shared.b32 [%r2], %r0; bar.warp.sync 0xffffffff; mad.lo.u32 %r2, %r0, 16, %r1; cvt.u64.u32 %d0, %r2; setp.ge.u32 %p0, %r0, ${count};
+    @%p0 mov.b64 %d0, -16; ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r3}, [%d0]; ret;`;
+  it('takes the addresses of as many lanes as it reads rows, whatever others hold', () => {
+    expect(only(entry(1, load(8)), [new Int32Array(1)])).toEqual([]);
+    expect(only(entry(1, load(7)), [new Int32Array(1)])).toContain('out-of-bounds');
+  });
+});
+
 describe('cp.async', () => {
   const copy = `ld.param.u64 %d0, [p0]; .shared .align 16 .b8 tile[512]; mov.u32 %r0, %tid.x; shl.b32 %r1, %r0, 4; mov.u32 %r2, tile; add.s32 %r1, %r1, %r2;
     mul.wide.u32 %d1, %r0, 16; add.s64 %d0, %d0, %d1; cp.async.cg.shared.global [%r1], [%d0], 16; cp.async.commit_group;`;

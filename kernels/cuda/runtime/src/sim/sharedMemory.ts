@@ -106,7 +106,8 @@ export class SharedMemory {
     const { functions, rows } = this.#memory;
     const { clocks } = this.races;
     const left = functions.readRows(lanes, clocks.key[w], this.races.settledEntry(w), Number(this.#checksRaces));
-    for (let rest = left | addresses.far; rest !== 0; rest &= rest - 1) {
+    const far = addresses.far & (-1 >>> (32 - lanes));
+    for (let rest = left | far; rest !== 0; rest &= rest - 1) {
       const lane = 31 - Math.clz32(rest & -rest);
       const offset = this.access(site, w, lane, rows[lane], addresses.highs[lane], 16, false);
       rows[lane] = offset;
