@@ -3,10 +3,10 @@ import type { AccessCounter } from './counters.ts';
 import { type DeviceMemory, windows } from './deviceMemory.ts';
 import type { Instrumentation } from './instrumentation.ts';
 import { LaneAddresses } from './laneAddresses.ts';
+import { rowBytes } from './places.ts';
 import type { Reporter } from './report.ts';
 import type { SharedMemory } from './sharedMemory.ts';
 
-const rowBytes = 16;
 const everyLane = Int32Array.from({ length: 32 }, (_, l) => l);
 
 /** One instruction's copies that are not completed. */

@@ -2,11 +2,10 @@ import type { BlockMemory } from './blockMemory.ts';
 import type { AccessCounter } from './counters.ts';
 import type { Instrumentation } from './instrumentation.ts';
 import { LaneAddresses } from './laneAddresses.ts';
-import { arenaBytes } from './places.ts';
+import { arenaBytes, rowBytes } from './places.ts';
 import type { SharedMemory } from './sharedMemory.ts';
 
 const matrixRows = 8;
-const rowBytes = 16;
 
 /**
  * ldmatrix: lane 8i + r names the 16-byte row r of matrix i; lane l receives of each matrix the two elements of row l / 4 at
@@ -34,7 +33,7 @@ export function matrixLoader(
   ): void {
     const lanes = matrixRows * destinations.length;
     addresses.read(row, words, low, high);
-    if (checks.counters) counter.shared(rows, 0, lanes === 32 ? -1 : (1 << lanes) - 1, rowBytes, 'loads');
+    if (checks.counters) counter.shared(rows, 0, -1 >>> (32 - lanes), rowBytes, 'loads');
     if (checks.memory) shared.readRows(site, w, lanes, addresses);
     else for (let l = 0; l < lanes; l++) rows[l] &= arenaBytes - rowBytes;
     const load = transposed ? functions.loadColumns : functions.loadRows;

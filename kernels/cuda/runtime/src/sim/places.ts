@@ -1,5 +1,7 @@
 /** Room for the opt-in limit of shared memory of every known device, and for red zones between variables. */
 export const arenaBytes = 512 * 1024;
+/** What ldmatrix and most of cp.async access at once. */
+export const rowBytes = 16;
 
 const arena = (k: number) => 8192 + k * arenaBytes;
 

@@ -1,6 +1,6 @@
 import { flag, timeShift, warpShift } from './clocks.ts';
 import { shadow, WRITTEN } from './deviceMemory.ts';
-import { arenaBytes, places } from './places.ts';
+import { arenaBytes, places, rowBytes } from './places.ts';
 import * as w from './wasm.ts';
 
 // Functions that work on up to 32 rows of shared memory, 16 bytes each, whose offsets lie at places.rows: what ldmatrix and
@@ -16,6 +16,8 @@ const lanes = 31;
 const warps = 31 << warpShift;
 
 const { isZero, splat: all } = w;
+/** Misaligned, or outside what variables may lie in. */
+const isNowhere = (at: w.Code) => w.orWord(w.andWord(at, w.i32(rowBytes - 1)), w.atLeast(at, w.i32(scratch)));
 const differs = (row: w.Code, word: w.Code) => w.anyBit(w.xor(row, all(word)));
 
 /** `body` for `i` from 0 to `count`, with the offset of row i in `at`. */
@@ -50,7 +52,7 @@ function readRows(): w.WasmFunction {
   const body = unlessLeft(
     lane,
     slow,
-    w.leaveIf(0, w.orWord(w.andWord(row, w.i32(15)), w.atLeast(row, w.i32(scratch)))),
+    w.leaveIf(0, isNowhere(row)),
     w.leaveIf(0, differs(of(places.shadow), w.i32(WRITTEN))),
     w.leaveIf(1, isZero(w.local(races))),
     // Words that always go together mostly have one past.
@@ -100,7 +102,7 @@ function takeRows(): w.WasmFunction {
   const body = unlessLeft(
     i,
     slow,
-    w.leaveIf(0, w.orWord(w.andWord(row, w.i32(15)), w.atLeast(row, w.i32(scratch)))),
+    w.leaveIf(0, isNowhere(row)),
     w.leaveIf(0, w.andWord(isNot(WRITTEN), isNot(ALLOCATED))),
     w.when(w.local(races), [...w.leaveIf(1, unsettled(places.writes)), ...w.leaveIf(1, unsettled(places.reads))]),
     w.store(row, places.shadow, w.splat32(IN_FLIGHT)),
